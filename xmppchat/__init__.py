@@ -1,0 +1,1 @@
+"""xmppchat: a messaging server on XMPP."""

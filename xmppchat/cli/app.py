@@ -1,0 +1,140 @@
+"""The command line as a whole: builds the app that the arguments need, and turns faults into sentences."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+CONFIG_VARIABLE = "XMPPCHAT_CONFIG"
+
+ConfigOption = Annotated[
+    str,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help=f"configuration file; default: ./xmppchat.toml, else ${CONFIG_VARIABLE}",
+    ),
+]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; returns the exit status: 0, 1 for what went wrong, 2 for wrong arguments."""
+    from xmppchat.cli.faults import sentence
+
+    try:
+        app = build(arguments)
+        result = app(list(arguments), prog_name="xmppchat", standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has seen enough (`xmppchat user list | head`); Python must not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        text = sentence(error)
+        if text is None:
+            raise
+        print(text, file=sys.stderr)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The app for these arguments. ``init`` and ``serve`` do without the other commands and start sooner."""
+    app = typer.Typer(
+        name="xmppchat",
+        help="An XMPP server with the comfort of a modern messenger.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(_version_option)
+    app.command("init")(_init)
+    app.command("serve")(_serve)
+    app.command("check")(_check)
+    config = typer.Typer(help="What can be configured.", no_args_is_help=True)
+    config.callback()(_config_group)
+    config.command("explain")(_explain)
+    app.add_typer(config, name="config")
+    if not arguments or arguments[0] not in ("init", "serve", "check", "config"):
+        from xmppchat.cli import generated
+        from xmppchat.cli.environment import component_classes
+
+        generated.add(app, component_classes(arguments))
+    return app
+
+
+def _version_option(
+    version: Annotated[bool, typer.Option("--version", help="show the version and exit", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(version_of("xmppchat"))
+        raise typer.Exit
+
+
+def _config_group() -> None:
+    """A group even while it has one command."""
+
+
+def _init(
+    domain: Annotated[str, typer.Argument(help="the domain of your users' addresses, such as chat.example")],
+    directory: Annotated[str, typer.Option("--dir", metavar="DIR", help="where to put everything")] = ".",
+    listen: Annotated[
+        list[str] | None,
+        typer.Option("--listen", metavar="ADDRESS", help="IP address to listen on; default: all"),
+    ] = None,
+    registration: Annotated[
+        str, typer.Option("--registration", metavar="closed|invite|open", help="who may make an account")
+    ] = "closed",
+    certificate: Annotated[
+        str,
+        typer.Option("--certificate", metavar="FILE", help="certificate chain; default: a self-signed one is made"),
+    ] = "",
+    key: Annotated[str, typer.Option("--key", metavar="FILE", help="its private key")] = "",
+    admin: Annotated[
+        list[str] | None,
+        typer.Option("--admin", metavar="JID", help="address that may administer the server"),
+    ] = None,
+) -> None:
+    """Write a configuration, and a certificate where none is given. Asks nothing, overwrites nothing."""
+    from xmppchat.cli import init
+
+    init.init(
+        domain, directory, listen=listen or (), registration=registration, certificate=certificate, key=key,
+        admins=admin or (),
+    )  # fmt: skip
+
+
+def _serve(config: ConfigOption = "") -> None:
+    """Run the server in the foreground; one line on standard output tells that it is ready."""
+    from xmppchat.cli import serve
+
+    serve.serve(config)
+
+
+def _check(config: ConfigOption = "") -> None:
+    """Check the configuration and the certificates, and tell all that is wrong."""
+    from xmppchat.cli import check
+
+    raise typer.Exit(check.check(config))
+
+
+def _explain(
+    key: Annotated[str, typer.Argument(help="an option or table, such as limits.roster_items; default: all")] = "",
+    config: ConfigOption = "",
+    json: Annotated[bool, typer.Option("--json", help="answer in JSON")] = False,
+) -> None:
+    """Explain options: what they do, what they may be, what they are."""
+    from xmppchat.cli import explain
+
+    explain.explain(key, config, as_json=json)

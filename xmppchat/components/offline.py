@@ -1,0 +1,185 @@
+"""Offline messages (XEP-0160): what arrives while nobody is there waits, and is handed out at the next login.
+
+While stored messages are handed out, new ones queue behind them, so their order is that of arrival. They are
+deleted after they were sent: a crash in between repeats some, and loses none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, delete, func, insert, select
+
+from xmppchat.core import events
+from xmppchat.core.account import Account, AccountPart
+from xmppchat.core.component import (
+    INBOUND,
+    OUTBOUND,
+    Component,
+    ComponentConfig,
+    Feature,
+    Stage,
+    Xep,
+    on,
+    stage,
+)
+from xmppchat.core.pipeline import HANDLED, Passage
+from xmppchat.core.runtime import timestamp
+from xmppchat.core.session import Session
+from xmppchat.protocol.element import Element
+from xmppchat.protocol.errors import ServiceUnavailable
+from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.stanza import Stanza
+from xmppchat.protocol.xmlreader import parse_document
+from xmppchat.storage import schema
+
+#: Messages handed out between two looks at the database.
+_BATCH = 100
+
+
+class Stored:
+    """How much waits for an account: messages, and their bytes."""
+
+    __slots__ = ("bytes", "count")
+
+    def __init__(self, count: int, size: int) -> None:
+        self.count = count
+        self.bytes = size
+
+
+def _build(account: Account, rows: Sequence[Any]) -> Stored:
+    return Stored(rows[0][1], int(rows[0][2] or 0)) if rows else Stored(0, 0)
+
+
+_messages = schema.offline_messages.c
+STORED: AccountPart[Stored] = AccountPart(
+    "offline",
+    select(_messages.account_id, func.count(), func.sum(_messages.size))
+    .where(_messages.account_id.in_(bindparam("accounts", expanding=True)))
+    .group_by(_messages.account_id),
+    _build,
+)
+_INSERT = insert(schema.offline_messages)
+_FETCH = (
+    select(_messages.id, _messages.received_at, _messages.size, _messages.stanza)
+    .where(_messages.account_id == bindparam("account"))
+    .order_by(_messages.id)
+    .limit(_BATCH)
+)
+_DELETE = delete(schema.offline_messages).where(
+    _messages.account_id == bindparam("account"), _messages.id <= bindparam("last")
+)
+_DELETE_ALL = delete(schema.offline_messages).where(_messages.account_id == bindparam("account"))
+_NEWEST = select(func.max(_messages.id))
+
+
+class Offline(Component[ComponentConfig]):
+    """Stores messages that nobody takes, and hands them out (XEP-0160 §3)."""
+
+    name = "offline"
+    implements = (Xep(160, "1.0.1"), Xep(203, "2.0"))
+    features = (Feature(NS.OFFLINE),)
+    account_parts = (STORED,)
+
+    async def start(self) -> None:
+        """New ids are greater than any that is stored."""
+        newest = await self.kernel.reader.fetch(_NEWEST)
+        self.kernel.ids.not_below(newest[0][0] or 0)
+
+    @stage(Stage.SANITISE, OUTBOUND)
+    def strip_delay(self, passage: Passage) -> Stanza:
+        """A client must not say that this server delayed a stanza (XEP-0203 §4)."""
+        stanza = passage.stanza
+        hosts = self.kernel.hosts
+        if any(child.name == "delay" and child.namespace == NS.DELAY for child in stanza.elements()):
+            return stanza.replace(children=[
+                child for child in stanza.children
+                if isinstance(child, str) or not child.is_named("delay", NS.DELAY) or child.get("from") not in hosts
+            ])
+        return stanza
+
+    @stage(Stage.FALLBACK, INBOUND)
+    def store(self, passage: Passage) -> bool:
+        """Store a message that no session took."""
+        stanza, account, turn = passage.stanza, passage.account, passage.turn
+        if not is_kept(stanza):
+            return HANDLED  # nobody needs to be told that a chat state was lost
+        text = stanza.to_xml(namespace=NS.CLIENT)
+        size = len(text.encode())
+        stored = account[STORED]
+        limits = self.kernel.limits
+        if stored.count >= limits.offline_messages or stored.bytes + size > limits.offline_bytes:
+            self.kernel.limit_counters.fired("offline_messages")
+            raise ServiceUnavailable("the recipient's mailbox is full")
+        stored.count += 1
+        stored.bytes += size
+        turn.write(account, _INSERT, {
+            "id": self.kernel.ids.sortable(), "account_id": account.id, "received_at": self.kernel.clock.now(),
+            "sender": stanza.from_.full if stanza.from_ else "", "size": size, "stanza": text.encode(),
+        })
+        return HANDLED
+
+    @on(events.ResourceAvailable)
+    def hand_out(self, event: events.ResourceAvailable) -> None:
+        """A resource can take messages now: give it what waits."""
+        account = event.session.account
+        if account[STORED].count and not account.is_draining:
+            account.is_draining = True
+            # Behind the presence that called for them.
+            event.turn.effect(self._start_draining, account)
+
+    def _start_draining(self, account: Account) -> None:
+        self.kernel.tasks.spawn(self._drain(account), name="offline messages")
+
+    async def _drain(self, account: Account) -> None:
+        try:
+            stored = account[STORED]
+            while stored.count and self._takers(account):
+                await self.kernel.gate.committed(account.last_ticket)  # readers see committed rows only
+                rows = await self.kernel.reader.fetch(_FETCH, {"account": account.id})
+                takers = self._takers(account)
+                if not rows or not takers:
+                    break
+                self._send(account, rows, takers)
+        finally:
+            account.is_draining = False
+
+    def _takers(self, account: Account) -> list[Session]:
+        return [session for session in account.sessions.values() if session.takes_messages]
+
+    def _send(self, account: Account, rows: Sequence[Any], takers: list[Session]) -> None:
+        for row in rows:
+            stanza = self._stamped(Stanza.from_element(parse_document(row.stanza)), account, row.received_at)
+            for session in takers:
+                session.deliver(stanza)
+        stored = account[STORED]
+        stored.count -= len(rows)
+        stored.bytes -= sum(row.size for row in rows)
+        turn = self.kernel.new_turn()
+        turn.write(account, _DELETE, {"account": account.id, "last": rows[-1].id})
+        turn.commit()
+
+    def _stamped(self, stanza: Stanza, account: Account, received_at: int) -> Stanza:
+        delay = Element("delay", NS.DELAY, {"from": account.jid.domain, "stamp": timestamp(received_at)})
+        return stanza.replace(children=[*stanza.children, delay])
+
+    @on(events.AccountDeleted)
+    def delete(self, event: events.AccountDeleted) -> None:
+        """Its messages go with an account."""
+        event.turn.write(event.account, _DELETE_ALL, {"account": event.account.id})
+
+
+def is_kept(stanza: Stanza) -> bool:
+    """Whether a message is worth keeping (XEP-0160 §3, XEP-0334 §4.3): not what is only of the moment."""
+    if stanza.message_type not in ("normal", "chat"):
+        return False
+    meaningful = False
+    for child in stanza.elements():
+        if child.namespace == NS.HINTS:
+            if child.name in ("no-store", "no-permanent-store"):
+                return False  # "no-store" wins over "store"
+            meaningful = meaningful or child.name == "store"
+        elif child.namespace != NS.CHAT_STATES and child.name not in ("thread", "origin-id"):
+            meaningful = True
+    return meaningful

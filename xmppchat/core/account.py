@@ -1,0 +1,80 @@
+"""Account: the in-memory state of a bare JID, and the parts that components keep there.
+
+A part is declared by its component (:attr:`Component.account_parts`) and loaded for many accounts in one query. An
+account with sessions stays; others are a bounded cache (see :mod:`xmppchat.core.directory`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from xmppchat.core.mailbox import Mailbox
+from xmppchat.jid import JID
+
+if TYPE_CHECKING:
+    from xmppchat.core.session import Session
+
+PartT = TypeVar("PartT")
+
+
+class AccountPart(Generic[PartT]):
+    """A piece of account state: a `statement` that selects its rows and a function that builds it from them.
+
+    `statement` is an SQLAlchemy select whose first column is ``account_id`` and which has an expanding parameter
+    ``accounts`` (a list of account ids); ``build(account, rows)`` gets the rows of one account, none for a new one.
+    The instance itself is the key: ``account[ROSTER]``.
+    """
+
+    __slots__ = ("build", "name", "statement")
+
+    def __init__(self, name: str, statement: Any, build: Callable[[Account, Sequence[Any]], PartT]) -> None:
+        self.name = name
+        self.statement = statement
+        self.build = build
+
+
+class Account:
+    """State of one bare JID. `id` is the key in the database, 0 where no such account exists.
+
+    `sessions` are the bound resources; `last_ticket` the newest ticket that changes this account. While
+    `is_draining`, stored messages are being handed out and new ones queue behind them.
+    """
+
+    __slots__ = ("id", "is_disabled", "is_draining", "is_stale", "jid", "last_ticket", "mailbox", "parts", "sessions")
+
+    def __init__(self, jid: JID, account_id: int, *, is_disabled: bool = False) -> None:
+        self.jid = jid
+        self.id = account_id
+        self.is_disabled = is_disabled
+        self.is_stale = False
+        self.is_draining = False
+        self.last_ticket = 0
+        self.sessions: dict[str, Session] = {}
+        self.parts: dict[AccountPart[Any], Any] = {}
+        self.mailbox = Mailbox()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such an account."""
+        return self.id != 0
+
+    def __getitem__(self, part: AccountPart[PartT]) -> PartT:
+        return cast(PartT, self.parts[part])
+
+    def invalidate(self) -> None:
+        """The state in memory is not what is on disk (a write failed): load it again before the next use."""
+        self.is_stale = True
+
+    def available_sessions(self) -> list[Session]:
+        """Sessions that take messages to the bare JID: available, with non-negative priority (RFC 6121 §8.5.2)."""
+        if self.is_draining:
+            return []
+        return [session for session in self.sessions.values() if session.takes_messages]
+
+    def present_sessions(self) -> list[Session]:
+        """Sessions that sent initial presence, whatever their priority."""
+        return [session for session in self.sessions.values() if session.presence is not None]
+
+    def __repr__(self) -> str:
+        return f"<Account {self.jid} id={self.id} sessions={len(self.sessions)}>"

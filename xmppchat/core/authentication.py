@@ -1,0 +1,144 @@
+"""Authentication: runs SASL exchanges against the accounts, and slows down who guesses (RELIABILITY V-16).
+
+Failures are counted per address and per (account, network), never per account alone: nobody can lock out another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+
+from xmppchat.core.limits import LimitCounters, Limits
+from xmppchat.core.runtime import Clock
+from xmppchat.core.services import AccountService
+from xmppchat.protocol.sasl import (
+    Challenge,
+    Exchange,
+    ExchangeContext,
+    Failure,
+    NeedKeys,
+    NeedPasswordCheck,
+    Step,
+    Success,
+    create,
+)
+
+#: Keys that are remembered; the ones whose time has passed, then the oldest, are forgotten first.
+_TABLE = 20_000
+
+
+class Backoff:
+    """Who failed too often lately must wait; every further penalty doubles, up to `longest` seconds."""
+
+    def __init__(self, clock: Clock, *, failures: int, window: float, first: float, longest: float) -> None:
+        self._clock = clock
+        self._failures = failures
+        self._window = window
+        self._first = first
+        self._longest = longest
+        # key -> (failures in the window, its end, penalties so far, no attempt before)
+        self._entries: dict[str, tuple[int, float, int, float]] = {}
+
+    def may_try(self, key: str) -> bool:
+        """Whether an attempt by `key` is looked at now."""
+        entry = self._entries.get(key)
+        return entry is None or self._clock.monotonic() >= entry[3]
+
+    def failed(self, key: str) -> bool:
+        """Count a failure; True where it brought a penalty."""
+        now = self._clock.monotonic()
+        count, end, penalties, until = self._entries.pop(key, (0, 0.0, 0, 0.0))
+        if now >= end:
+            if now >= end + self._longest:
+                penalties = 0
+            count, end = 0, now + self._window
+        count += 1
+        is_penalty = count >= self._failures
+        if is_penalty:
+            until = now + min(self._first * 2**penalties, self._longest)
+            count, penalties = 0, penalties + 1
+        if len(self._entries) >= _TABLE:
+            self._forget(now)
+        self._entries[key] = (count, end, penalties, until)
+        return is_penalty
+
+    def _forget(self, now: float) -> None:
+        for key, entry in list(self._entries.items()):
+            if now >= max(entry[1], entry[3]):
+                del self._entries[key]
+        for key in list(self._entries)[: max(0, len(self._entries) - _TABLE * 9 // 10)]:
+            del self._entries[key]
+
+
+class Authenticator:
+    """Shared by all connections: starts exchanges, keeps the books on failures."""
+
+    def __init__(
+        self, accounts: AccountService, limits: Limits, counters: LimitCounters, clock: Clock, nonce: Callable[[], str]
+    ) -> None:
+        self._accounts = accounts
+        self._counters = counters
+        self._nonce = nonce
+        self._is_limited = limits.auth_failures_per_address > 0
+        minutes = 60.0
+        self._addresses = Backoff(
+            clock, failures=limits.auth_failures_per_address or 1, window=10 * minutes, first=5 * minutes,
+            longest=60 * minutes,
+        )
+        self._pairs = Backoff(
+            clock, failures=limits.auth_failures_per_account or 1, window=5 * minutes, first=5 * minutes,
+            longest=60 * minutes,
+        )
+
+    def create(self, mechanism: str, domain: str, channel_bindings: dict[str, bytes]) -> Exchange:
+        """A new exchange; raises :class:`~xmppchat.protocol.sasl.MechanismNotOffered`."""
+        return create(mechanism, ExchangeContext(domain, channel_bindings, bool(channel_bindings), self._nonce))
+
+    def may_try(self, peer: str) -> bool:
+        """Whether this address may try at all."""
+        return not self._is_limited or self._addresses.may_try(peer)
+
+    async def proceed(self, exchange: Exchange, step: Step, domain: str, peer: str) -> Challenge | Success | Failure:
+        """Look up what `step` asks for, until there is something to tell the client."""
+        while True:
+            if isinstance(step, NeedKeys):
+                if self._is_blocked(step.username, domain, peer):
+                    return _TRY_LATER
+                step = exchange.keys(await self._accounts.scram_keys(domain, step.username, step.hash_name))
+            elif isinstance(step, NeedPasswordCheck):
+                if self._is_blocked(step.username, domain, peer):
+                    return _TRY_LATER
+                is_right = await self._accounts.check_password(domain, step.username, step.password)
+                step = exchange.password_checked(is_right)
+            else:
+                return step
+
+    def failed(self, username: str, domain: str, peer: str) -> None:
+        """The client did not prove what it claimed."""
+        if not self._is_limited:
+            return
+        by_address = self._addresses.failed(peer)
+        by_pair = self._pairs.failed(_pair(username, domain, peer))
+        if by_address or by_pair:
+            self._counters.fired("auth_failures")
+
+    def _is_blocked(self, username: str, domain: str, peer: str) -> bool:
+        return self._is_limited and not (
+            self._addresses.may_try(peer) and self._pairs.may_try(_pair(username, domain, peer))
+        )
+
+
+_TRY_LATER = Failure("temporary-auth-failure", "too many failed attempts from your network; try again later")
+
+
+def _pair(username: str, domain: str, peer: str) -> str:
+    return f"{username[:256].casefold()}@{domain} {network_of(peer)}"
+
+
+def network_of(address: str) -> str:
+    """The network an address is counted with: its /24 (IPv4) or /64 (IPv6)."""
+    try:
+        bits = 24 if ip_address(address).version == 4 else 64
+        return str(ip_network(f"{address}/{bits}", strict=False))
+    except ValueError:
+        return address

@@ -1,0 +1,310 @@
+"""What a component is: a class of declarations and methods, one feature, usually one file.
+
+Example::
+
+    class Ping(Component[ComponentConfig]):
+        name = "ping"
+        implements = (Xep(199, "2.0.1", COMPLETE),)
+        features = (Feature(NS.PING),)
+
+        @iq_get(NS.PING, "ping", at=SERVER | ACCOUNT)
+        def answer(self, request: IqRequest) -> None:
+            \"\"\"An empty result says yes.\"\"\"
+
+Decorators only write down what they are told; :mod:`xmppchat.core.tables` turns the declarations of all components
+into frozen tables at start, and refuses what does not fit together with file and line. See
+docs/adding-a-component.md.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from xmppchat.protocol.stream_features import StreamFeature
+
+if TYPE_CHECKING:
+    from xmppchat.core.account import Account, AccountPart
+    from xmppchat.core.kernel import Kernel
+    from xmppchat.core.session import Session
+    from xmppchat.core.turn import Turn
+    from xmppchat.jid import JID
+    from xmppchat.protocol.element import Element
+    from xmppchat.protocol.stanza import Stanza
+
+# --- what is declared -------------------------------------------------------------------------------------------
+
+#: How much of a specification is there.
+COMPLETE, PARTIAL = "complete", "partial"
+
+
+@dataclass(frozen=True, slots=True)
+class Xep:
+    """A specification that is implemented: number, version and status, as DOAP wants them."""
+
+    number: int
+    version: str
+    status: str = COMPLETE
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rfc:
+    """An RFC that is implemented, in whole or in part."""
+
+    number: int
+    status: str = COMPLETE
+    note: str = ""
+
+
+class At(enum.Flag):
+    """At which kind of address a request or feature lives."""
+
+    SERVER = enum.auto()  # the domain itself
+    ACCOUNT = enum.auto()  # the bare JID of an account
+
+
+SERVER, ACCOUNT = At.SERVER, At.ACCOUNT
+
+
+class Who(enum.Enum):
+    """Who may ask an account something; everyone else gets what a missing account gives."""
+
+    OWNER = "owner"
+    SUBSCRIBER = "subscriber"  # the owner, and contacts with a presence subscription
+    ANYONE = "anyone"
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature that disco#info lists, with the kind of address that has it (XEP-0030 §3.1)."""
+
+    namespace: str
+    at: At = SERVER
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An identity that disco#info lists (XEP-0030 §3.1)."""
+
+    category: str
+    type: str
+    name: str = ""
+    at: At = SERVER
+
+
+class Stage(enum.Enum):
+    """Steps a stanza goes through, in this order (docs/adr/0003-named-stages.md)."""
+
+    SCREEN = "screen"
+    SANITISE = "sanitise"
+    ARCHIVE = "archive"
+    STAMP = "stamp"
+    COPY = "copy"
+    SHAPE = "shape"
+    FALLBACK = "fallback"
+    OBSERVE = "observe"
+
+
+class Direction(enum.Enum):
+    """Whose rules are asked: the sender's (OUTBOUND) or the recipient's (INBOUND)."""
+
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+
+
+OUTBOUND, INBOUND = Direction.OUTBOUND, Direction.INBOUND
+
+
+class ComponentConfig(BaseModel):
+    """Options of a component. Each field has a default, a bound where one makes sense, and a description of one line.
+
+    The description is documentation, comment in ``config/xmppchat.toml`` and error text at once.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=ComponentConfig)
+
+
+class Component(Generic[ConfigT]):
+    """Base of all components. Everything but `name` is optional.
+
+    `provides` and `requires` are Protocols of :mod:`xmppchat.core.services` (or a third party's): a component that
+    provides one is that service; one that requires it finds it in ``kernel.services`` from :meth:`setup` on.
+    """
+
+    name: ClassVar[str]
+    implements: ClassVar[Sequence[Xep | Rfc]] = ()
+    features: ClassVar[Sequence[Feature]] = ()
+    identities: ClassVar[Sequence[Identity]] = ()
+    stream_features: ClassVar[Sequence[StreamFeature]] = ()
+    Config: ClassVar[type[ComponentConfig]] = ComponentConfig
+    provides: ClassVar[Sequence[type]] = ()
+    requires: ClassVar[Sequence[type]] = ()
+    account_parts: ClassVar[Sequence[AccountPart[Any]]] = ()
+
+    def __init__(self, kernel: Kernel, config: ConfigT) -> None:
+        self.kernel = kernel
+        self.config = config
+
+    def setup(self) -> None:
+        """Called once all components exist: look up services here."""
+
+    async def start(self) -> None:
+        """Called once the database is open, before the ports listen."""
+
+    async def stop(self) -> None:
+        """Called after the ports are closed, before the database closes."""
+
+
+# --- declarations on methods ------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True)
+class IqDeclaration:
+    """A method that answers an IQ request."""
+
+    type: str  # "get" or "set"
+    namespace: str
+    name: str
+    at: At
+    who: Who
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceDeclaration:
+    """A method that handles presence of some types; there is one owner for each (direction, type)."""
+
+    direction: Direction
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageDeclaration:
+    """A method that takes part in a stage."""
+
+    stage: Stage
+    direction: Direction
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventDeclaration:
+    """A method that is told of an event."""
+
+    event: type
+
+
+@dataclass(frozen=True, slots=True)
+class EveryDeclaration:
+    """A coroutine method that runs at an interval, in seconds; one run at a time."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommandDeclaration:
+    """An operator's command: one declaration for command line, and later REST and ad-hoc commands.
+
+    Parameters, their types, defaults and help come from the method's signature (see :mod:`xmppchat.core.commands`).
+    """
+
+    name: str  # words with spaces: "user add"
+
+
+Declaration = (
+    IqDeclaration | PresenceDeclaration | StageDeclaration | EventDeclaration | EveryDeclaration | CommandDeclaration
+)
+Method = TypeVar("Method", bound=Callable[..., Any])
+_MARK = "__xmppchat_declarations__"
+
+
+def _declare(declaration: Declaration) -> Callable[[Method], Method]:
+    def mark(method: Method) -> Method:
+        setattr(method, _MARK, (*getattr(method, _MARK, ()), declaration))
+        return method
+
+    return mark
+
+
+def iq_get(namespace: str, name: str, *, at: At, who: Who = Who.OWNER) -> Callable[[Method], Method]:
+    """The method answers ``<iq type='get'>`` with payload ``{namespace}name``.
+
+    It takes an :class:`IqRequest` and returns the payload of the result, or None for an empty one, or raises a
+    :class:`~xmppchat.protocol.errors.StanzaError`. A plain method runs in place; an ``async`` one as a task.
+    `who` matters at accounts only.
+    """
+    return _declare(IqDeclaration("get", namespace, name, at, who))
+
+
+def iq_set(namespace: str, name: str, *, at: At, who: Who = Who.OWNER) -> Callable[[Method], Method]:
+    """As :func:`iq_get`, for ``type='set'``. An ``async`` method runs in the account's mailbox, one at a time."""
+    return _declare(IqDeclaration("set", namespace, name, at, who))
+
+
+def presence(direction: Direction, *types: str) -> Callable[[Method], Method]:
+    """The method handles presence of `types` ("" is available presence) in `direction`.
+
+    OUTBOUND methods take (session, stanza, turn), INBOUND ones (account, stanza, turn).
+    """
+    return _declare(PresenceDeclaration(direction, types))
+
+
+def stage(stage: Stage, direction: Direction, *, after: tuple[str, ...] = ()) -> Callable[[Method], Method]:
+    """The method takes part in `stage`, behind those of the components named in `after`, else alphabetically.
+
+    It takes a :class:`~xmppchat.core.pipeline.Passage`; what it returns depends on the stage.
+    """
+    return _declare(StageDeclaration(stage, direction, after))
+
+
+def on(event: type) -> Callable[[Method], Method]:
+    """The method is called with each `event` (a class of :mod:`xmppchat.core.events`), in place."""
+    return _declare(EventDeclaration(event))
+
+
+def every(seconds: float) -> Callable[[Method], Method]:
+    """The coroutine method runs every `seconds`."""
+    return _declare(EveryDeclaration(seconds))
+
+
+def command(name: str) -> Callable[[Method], Method]:
+    """The coroutine method is an operator's command, ``xmppchat <name>``; see :mod:`xmppchat.core.commands`."""
+    return _declare(CommandDeclaration(name))
+
+
+def declarations(component: type[Component[Any]]) -> list[tuple[str, Declaration]]:
+    """(method name, declaration) of a component class, in the order of the source."""
+    found: list[tuple[str, Declaration]] = []
+    members = inspect.getmembers(component, inspect.isfunction)
+    for method_name, function in sorted(members, key=lambda member: member[1].__code__.co_firstlineno):
+        found.extend((method_name, declaration) for declaration in getattr(function, _MARK, ()))
+    return found
+
+
+# --- what a handler gets ----------------------------------------------------------------------------------------
+
+@dataclass(slots=True)
+class IqRequest:
+    """An IQ request on its way to its handler.
+
+    `sender` is the full JID it came from; `session` the sender's session where it is one of this server's; `account`
+    the account that is asked (None at the server), `domain` the domain that is asked. Writes and deliveries go
+    through `turn`, and leave with it. `followed_by` are stanzas for the asker behind the result.
+    """
+
+    stanza: Stanza
+    payload: Element
+    sender: JID
+    session: Session | None
+    account: Account | None
+    domain: str
+    turn: Turn
+    is_owner: bool = False
+    followed_by: list[Stanza] = field(default_factory=list)

@@ -1,0 +1,179 @@
+"""Directory: which accounts are in memory, and loading of those that are not, many in one query.
+
+Accounts with sessions, work or open tickets stay; the others are a bounded cache, names without an account included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import structlog
+
+from xmppchat.core.account import Account, AccountPart
+from xmppchat.core.commit_gate import CommitGate, StorageUnavailable
+from xmppchat.core.runtime import Tasks
+from xmppchat.core.services import Reader
+from xmppchat.core.session import Session
+from xmppchat.jid import JID
+
+log = structlog.get_logger(__name__)
+
+#: Accounts without sessions that are kept in memory.
+CACHE_SIZE = 10_000
+#: Accounts loaded by one query.
+BATCH = 500
+
+OnLoaded = Callable[[Account | None], object]
+
+
+class Directory:
+    """Accounts by bare JID (text).
+
+    `account_query` selects ``id, localpart, disabled`` by the parameters ``domain`` and (expanding) ``localparts``.
+    """
+
+    def __init__(
+        self, reader: Reader, gate: CommitGate, tasks: Tasks, account_query: Any, parts: Sequence[AccountPart[Any]]
+    ) -> None:
+        self._reader = reader
+        self._gate = gate
+        self._tasks = tasks
+        self._account_query = account_query
+        self._parts = tuple(parts)
+        self._accounts: dict[str, Account] = {}
+        self._wanted: dict[str, tuple[JID, list[OnLoaded]]] = {}
+        self._is_loading = False
+        self._forgotten: set[str] = set()  # while a batch was being read
+
+    def peek(self, bare: str) -> Account | None:
+        """The account if its state is in memory and sound. It may be one that does not exist."""
+        account = self._accounts.get(bare)
+        return None if account is None or account.is_stale else account
+
+    def find(self, bare: str) -> Account | None:
+        """The account if it is in memory, sound or not: enough to reach its sessions."""
+        return self._accounts.get(bare)
+
+    def load(self, jid: JID, on_loaded: OnLoaded) -> None:
+        """Call `on_loaded` with the account of `jid`, now or when it is loaded; with None if the database fails.
+
+        Calls for one account come in the order in which they were asked for.
+        """
+        wanted = self._wanted.get(jid.bare)
+        if wanted is not None:
+            wanted[1].append(on_loaded)
+            return
+        account = self.peek(jid.bare)
+        if account is not None:
+            on_loaded(account)
+            return
+        self._wanted[jid.bare] = (jid.to_bare(), [on_loaded])
+        if not self._is_loading:
+            self._is_loading = True
+            self._tasks.spawn(self._load_wanted(), name="load accounts")
+
+    async def get(self, jid: JID) -> Account:
+        """The account of `jid`, loaded if need be. Raises :class:`StorageUnavailable`."""
+        account = self.peek(jid.bare)
+        if account is not None:
+            return account
+        future: asyncio.Future[Account | None] = asyncio.get_running_loop().create_future()
+
+        def loaded_now(account: Account | None) -> None:
+            if not future.done():
+                future.set_result(account)
+
+        self.load(jid, loaded_now)
+        loaded = await future
+        if loaded is None:
+            raise StorageUnavailable("the database does not answer")
+        return loaded
+
+    def sessions(self) -> Iterator[Session]:
+        """All sessions of this worker."""
+        for account in list(self._accounts.values()):
+            yield from list(account.sessions.values())
+
+    def forget(self, bare: str) -> None:
+        """The account was created or deleted: what is known of it is void."""
+        self._accounts.pop(bare, None)
+        self._forgotten.add(bare)
+
+    async def _load_wanted(self) -> None:
+        try:
+            while self._wanted:
+                batch = dict(list(self._wanted.items())[:BATCH])
+                try:
+                    loaded = await self._load_until_sound([jid for jid, _ in batch.values()])
+                except Exception:
+                    log.exception("accounts could not be loaded")
+                    loaded = {}
+                for bare in batch:
+                    _, callbacks = self._wanted.pop(bare)
+                    account = loaded.get(bare)
+                    for callback in callbacks:
+                        callback(account)
+        finally:
+            self._is_loading = False
+
+    async def _load_until_sound(self, jids: Sequence[JID]) -> dict[str, Account]:
+        while True:
+            self._forgotten.clear()
+            loaded = await self._load_batch(jids)
+            if self._forgotten.isdisjoint(loaded):
+                return loaded
+
+    async def _load_batch(self, jids: Sequence[JID]) -> dict[str, Account]:
+        # What is not yet committed must not be missed: readers see committed data only.
+        open_tickets = [self._accounts[jid.bare].last_ticket for jid in jids if jid.bare in self._accounts]
+        await self._gate.committed(max(open_tickets, default=0))
+        by_domain: dict[str, list[str]] = {}
+        for jid in jids:
+            by_domain.setdefault(jid.domain, []).append(jid.local)
+        found = await self._reader.fetch_many(
+            [(self._account_query, {"domain": domain, "localparts": names}) for domain, names in by_domain.items()]
+        )
+        rows = {
+            f"{row.localpart}@{domain}": row for domain, of_domain in zip(by_domain, found, strict=True)
+            for row in of_domain
+        }
+        loaded = {jid.bare: self._place(jid, rows.get(jid.bare)) for jid in jids}
+        await self._load_parts([account for account in loaded.values() if account.exists])
+        for bare, account in loaded.items():
+            account.is_stale = False
+            self._accounts[bare] = account
+        self._trim()
+        return loaded
+
+    def _place(self, jid: JID, row: Any) -> Account:
+        account = self._accounts.get(jid.bare)  # a stale one keeps its sessions
+        if account is None:
+            account = Account(jid, 0)
+        account.id = 0 if row is None else row.id
+        account.is_disabled = row is not None and bool(row.disabled)
+        return account
+
+    async def _load_parts(self, accounts: Sequence[Account]) -> None:
+        ids = [account.id for account in accounts]
+        queries = [(part.statement, {"accounts": ids}) for part in self._parts]
+        tables = await self._reader.fetch_many(queries) if ids else ()
+        for part, rows in zip(self._parts, tables, strict=False):
+            by_account: dict[int, list[Any]] = {}
+            for row in rows:
+                by_account.setdefault(row[0], []).append(row)
+            for account in accounts:
+                account.parts[part] = part.build(account, by_account.get(account.id, ()))
+
+    def _trim(self) -> None:
+        excess = len(self._accounts) - CACHE_SIZE
+        if excess <= 0:
+            return
+        for bare, account in list(self._accounts.items()):
+            if account.sessions or account.mailbox.is_busy or account.last_ticket > self._gate.settled:
+                continue
+            del self._accounts[bare]
+            excess -= 1
+            if excess <= 0:
+                return

@@ -1,0 +1,49 @@
+"""What happened: events that components may be told of with ``@on(Event)``. Past tense; handlers run in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xmppchat.core.account import Account
+    from xmppchat.core.session import Session
+    from xmppchat.core.turn import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceBound:
+    """A session was bound (RFC 6120 §7)."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceAvailable:
+    """A session sent its first presence and may take messages to the bare JID (priority not negative)."""
+
+    session: Session
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """A session is gone: closed by its client, replaced, or its connection was lost."""
+
+    session: Session
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDeleted:
+    """An account was deleted; components delete what they hold of it, with writes of `turn`."""
+
+    account: Account
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordChanged:
+    """An account has a new password."""
+
+    account: Account

@@ -1,0 +1,154 @@
+"""IQ dispatch (RFC 6120 §8.2.3, RFC 6121 §8.5): a request to the server or to an account is one look-up.
+
+The key is (at, type, namespace, name); what nobody declared is ``service-unavailable``, said here once. Every
+request gets exactly one answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from xmppchat.core.account import Account
+from xmppchat.core.component import ACCOUNT, SERVER, At, IqRequest, Who
+from xmppchat.core.mailbox import MailboxFull
+from xmppchat.core.router import Router
+from xmppchat.core.runtime import Tasks
+from xmppchat.core.services import RosterService, Services
+from xmppchat.core.tables import IqHandler, Tables
+from xmppchat.core.turn import Turn
+from xmppchat.jid import JID
+from xmppchat.protocol.element import Element
+from xmppchat.protocol.errors import (
+    BadRequest,
+    InternalServerError,
+    ResourceConstraint,
+    ServiceUnavailable,
+    StanzaError,
+)
+from xmppchat.protocol.stanza import Stanza
+
+log = structlog.get_logger(__name__)
+
+
+class IqDispatcher:
+    """Finds the handler of a request, runs it, sends the answer."""
+
+    def __init__(self, tables: Tables, router: Router, tasks: Tasks, services: Services) -> None:
+        self._table = tables.iq
+        self._router = router
+        self._tasks = tasks
+        self._services = services
+
+    def to_server(self, stanza: Stanza, turn: Turn) -> None:
+        """An IQ to one of our domains."""
+        self._dispatch(SERVER, None, stanza, turn)
+
+    def to_account(self, account: Account, stanza: Stanza, turn: Turn) -> None:
+        """An IQ to a bare JID, answered on behalf of the account (RFC 6121 §8.5.2.1.3)."""
+        self._dispatch(ACCOUNT, account, stanza, turn)
+
+    def _dispatch(self, at: At, account: Account | None, stanza: Stanza, turn: Turn) -> None:
+        if not stanza.is_request:
+            return  # nothing of the server's waits for a result yet; a stray one is dropped (RFC 6120 §8.2.3)
+        payload = stanza.payload
+        assert payload is not None, "requests were checked on entry"
+        handler = self._table.get((at, stanza.type, payload.namespace, payload.name))
+        if handler is None:
+            self._router.bounce(stanza, ServiceUnavailable(""), turn)
+            return
+        request = self._request(account, stanza, payload, turn)
+        if account is not None and not self._may(handler.who, account, request):
+            self._router.bounce(stanza, ServiceUnavailable(""), turn)
+        elif handler.is_async:
+            self._run_later(handler, request)
+        else:
+            self._run(handler, request)
+
+    def _request(self, account: Account | None, stanza: Stanza, payload: Element, turn: Turn) -> IqRequest:
+        sender = stanza.from_
+        assert sender is not None
+        assert stanza.to is not None
+        is_owner = account is not None and sender.bare == account.jid.bare
+        if account is not None:
+            turn.behind(account)
+        return IqRequest(stanza, payload, sender, turn.origin, account, stanza.to.domain, turn, is_owner)
+
+    def _may(self, who: Who, account: Account, request: IqRequest) -> bool:
+        if request.is_owner or who is Who.ANYONE:
+            return True
+        if who is Who.OWNER:
+            return False
+        item = self._services.get(RosterService).item(account, JID.parse(request.sender.bare))
+        return item is not None and item.sends_presence
+
+    def _run(self, handler: IqHandler, request: IqRequest) -> None:
+        try:
+            payload = handler.method(request)
+        except Exception as error:
+            self._failed(handler, request, error)
+        else:
+            self._succeeded(request, payload)
+
+    def _run_later(self, handler: IqHandler, request: IqRequest) -> None:
+        request.turn.park()
+
+        async def run() -> None:
+            try:
+                payload = await handler.method(request)
+            except Exception as error:
+                self._failed(handler, request, error)
+            else:
+                self._succeeded(request, payload)
+            finally:
+                request.turn.unpark()
+
+        # A change is the asker's, also where it is asked of the server (a new password): one at a time.
+        owner = request.account or (request.session.account if request.session is not None else None)
+        if request.stanza.type == "set" and owner is not None:
+            try:
+                owner.mailbox.post(self._tasks, run)
+            except MailboxFull:
+                self._failed(handler, request, ResourceConstraint("too many requests wait for this account"))
+                request.turn.unpark()
+        else:
+            self._tasks.spawn(run(), name=f"iq {handler.component}")
+
+    def _succeeded(self, request: IqRequest, payload: Element | None) -> None:
+        request.turn.on_failure = lambda error: self._answer(request.stanza.error(error), request)
+        self._answer(request.stanza.result(payload), request, request.turn)
+        for stanza in request.followed_by:
+            self._answer(stanza, request, request.turn)
+
+    def _failed(self, handler: IqHandler, request: IqRequest, error: Exception) -> None:
+        request.turn.drop()
+        if not isinstance(error, StanzaError):
+            stanza = repr(request.stanza)
+            log.error("request handler failed", component=handler.component, stanza=stanza, exc_info=error)
+            error = InternalServerError("the server failed at this request; its log says why")
+        self._answer(request.stanza.error(error), request, request.turn)
+
+    def _answer(self, answer: Stanza | None, request: IqRequest, turn: Turn | None = None) -> None:
+        if answer is None:
+            return
+        if turn is not None:
+            self._router.reply(answer, turn)
+        elif request.session is not None:
+            request.session.deliver(answer)
+
+
+def check_request(stanza: Stanza) -> StanzaError | None:
+    """What is wrong with an IQ as such (RFC 6120 §8.2.3), None if nothing."""
+    if stanza.type not in _IQ_TYPES:
+        return BadRequest("an IQ is of type get, set, result or error")
+    if not stanza.id:
+        return BadRequest("an IQ needs an 'id'")
+    if stanza.is_request:
+        payloads: list[Any] = list(stanza.elements())
+        if len(payloads) != 1:
+            return BadRequest("a request has exactly one child element")
+    return None
+
+
+_IQ_TYPES = frozenset({"get", "set", "result", "error"})

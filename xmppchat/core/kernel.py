@@ -1,0 +1,212 @@
+"""Kernel: the parts of :mod:`xmppchat.core` put together, and the entry for what clients send."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import structlog
+
+from xmppchat.core import events, tables
+from xmppchat.core.commit_gate import CommitGate, Writer
+from xmppchat.core.component import OUTBOUND, Component
+from xmppchat.core.config import ServerConfig
+from xmppchat.core.directory import Directory
+from xmppchat.core.iq import IqDispatcher, check_request
+from xmppchat.core.limits import LimitCounters, Limits
+from xmppchat.core.pipeline import Passage, Pipeline
+from xmppchat.core.router import Router
+from xmppchat.core.runtime import Clock, Ids, Tasks
+from xmppchat.core.services import Reader, Services
+from xmppchat.core.session import Session
+from xmppchat.core.turn import Turn
+from xmppchat.protocol.element import Element
+from xmppchat.protocol.errors import (
+    BadRequest,
+    InternalServerError,
+    InvalidFrom,
+    JidMalformed,
+    StanzaError,
+    StreamConflict,
+)
+from xmppchat.protocol.stanza import MalformedAddress, Stanza
+
+log = structlog.get_logger(__name__)
+
+EventT = TypeVar("EventT")
+
+
+class Kernel:
+    """One worker: its accounts, sessions, tables. Everything outside is given (clock, database)."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        component_classes: Sequence[type[Component[Any]]],
+        *,
+        reader: Reader,
+        writer: Writer,
+        clock: Clock,
+        account_query: Any,
+    ) -> None:
+        self.config = config
+        self.limits: Limits = config.limits
+        self.limit_counters = LimitCounters()
+        self.clock = clock
+        self.ids = Ids(clock)
+        self.tasks = Tasks()
+        self.reader = reader
+        self.gate = CommitGate(writer)
+        self.services = Services()
+        self.hosts: tuple[str, ...] = tuple(config.hosts)
+        self.components: list[Component[Any]] = []
+        for cls in tables.in_order(component_classes):
+            component = cls(self, config.component(cls))
+            self.components.append(component)
+            for service in cls.provides:
+                self.services.provide(service, component)
+        self.tables = tables.build(self.components)
+        self.pipeline = Pipeline(self.tables.stages)
+        parts = [part for component in self.components for part in component.account_parts]
+        self.directory = Directory(reader, self.gate, self.tasks, account_query, parts)
+        self.router = Router(self.hosts, self.directory, self.pipeline, self.tables)
+        self.iq = IqDispatcher(self.tables, self.router, self.tasks, self.services)
+        self.router.iq = self.iq
+        for component in self.components:
+            component.setup()
+
+    async def start(self) -> None:
+        """Start the components and what runs at intervals."""
+        for component in self.components:
+            await component.start()
+        for seconds, method in self.tables.every:
+            self.tasks.spawn(self._every(seconds, method), name=f"every {seconds} s {method.__qualname__}")
+
+    async def stop(self) -> None:
+        """Let open tickets settle, stop the components and all background work."""
+        await self.gate.drained()
+        for component in reversed(self.components):
+            await component.stop()
+        await self.tasks.stop()
+
+    async def _every(self, seconds: float, method: Callable[[], Any]) -> None:
+        while True:
+            due = asyncio.Event()
+            self.clock.call_later(seconds, due.set)
+            await due.wait()
+            try:
+                await method()
+            except Exception:
+                log.exception("interval job failed", job=method.__qualname__)
+
+    def emit(self, event: object) -> None:
+        """Tell the handlers of this kind of event; one that fails does not keep the others from hearing it."""
+        for handler in self.tables.events.get(type(event), ()):
+            try:
+                handler(event)
+            except Exception:
+                log.exception("event handler failed", handler=handler.__qualname__, event_type=type(event).__name__)
+
+    def new_turn(self, origin: Session | None = None) -> Turn:
+        """A turn for what `origin` sent, or for what the server begins itself."""
+        return Turn(self.gate, origin)
+
+    # --- sessions --------------------------------------------------------------------------------------------------
+
+    def add_session(self, session: Session) -> None:
+        """Bind `session`. One with the same full JID is ended with ``<conflict/>`` (RFC 6120 §7.7.2.2)."""
+        old = session.account.sessions.get(session.jid.resource)
+        if old is not None:
+            old.close(StreamConflict("the same resource was bound by a newer connection"))
+            self.end_session(old)
+        session.account.sessions[session.jid.resource] = session
+        self.emit(events.ResourceBound(session))
+
+    def end_session(self, session: Session) -> None:
+        """Unbind `session`: its contacts learn that it is unavailable. Idempotent."""
+        if session.is_closed:
+            return
+        session.is_closed = True
+        session.takes_messages = False
+        account = session.account
+        if account.sessions.get(session.jid.resource) is session:
+            del account.sessions[session.jid.resource]
+        turn = self.new_turn(session)
+        self.emit(events.SessionEnded(session, turn))
+        turn.commit()
+
+    # --- what clients send ------------------------------------------------------------------------------------------
+
+    def receive(self, session: Session, element: Element) -> None:
+        """A stanza from a client. Raises :class:`InvalidFrom` where it claims another sender (RFC 6120 §8.1.2.1)."""
+        turn = Turn(self.gate, session)
+        try:
+            stanza = Stanza.from_element(element)
+        except MalformedAddress as error:
+            self._refuse_malformed(session, element, error, turn)
+            turn.commit()
+            return
+        sender = session.jid
+        if stanza.from_ is not None and stanza.from_ != sender and stanza.from_.full != sender.bare:
+            raise InvalidFrom("the 'from' of a stanza is your own address, or absent")
+        stanza.from_ = sender
+        try:
+            self._send(session, stanza, turn)
+        except StanzaError as error:
+            turn.drop()
+            self._tell(session, stanza, error, turn)
+        except Exception:
+            log.exception("stanza could not be handled", stanza=repr(stanza))
+            turn.drop()
+            self._tell(session, stanza, InternalServerError("the server failed at this stanza; its log says why"), turn)
+        turn.commit()
+
+    def _send(self, session: Session, stanza: Stanza, turn: Turn) -> None:
+        kind = stanza.kind
+        if kind == "iq":
+            problem = check_request(stanza)
+            if problem is not None:
+                raise problem
+        elif stanza.kind == "presence" and stanza.type not in _PRESENCE_TYPES:
+            raise BadRequest("there is no such type of presence (RFC 6121 §4.7.1)")
+        if self.pipeline.has_outbound:
+            passage = Passage(stanza, OUTBOUND, session.account, turn)
+            if not self.pipeline.admit(passage, self.router):
+                return
+            stanza = passage.stanza
+        turn.on_failure = lambda error: self._deliver_error(session, stanza, error)
+        if kind == "presence":
+            handler = self.tables.presence.get((OUTBOUND, stanza.type))
+            if handler is not None:
+                handler(session, stanza, turn)
+                return
+            if stanza.to is None:
+                return
+        elif stanza.to is None:
+            # RFC 6120 §10.3.1, §10.3.3: on behalf of the account, as if to its bare JID.
+            stanza = stanza.replace(to=session.account.jid)
+        elif kind == "iq" and stanza.is_request and stanza.to.local:
+            session.request_sent(stanza.to.full, stanza.id)
+        self.router.route(stanza, turn)
+
+    def _refuse_malformed(self, session: Session, element: Element, error: MalformedAddress, turn: Turn) -> None:
+        if error.attribute == "from":
+            raise InvalidFrom(str(error))
+        header = element.replace(attributes={"to": None, "from": None}, children=())
+        self._tell(session, Stanza.from_element(header), JidMalformed(str(error)), turn)
+
+    def _tell(self, session: Session, stanza: Stanza, error: StanzaError, turn: Turn) -> None:
+        answer = stanza.replace(from_=session.jid).error(error)
+        if answer is not None:
+            turn.effect(session.deliver, answer)
+
+    def _deliver_error(self, session: Session, stanza: Stanza, error: StanzaError) -> None:
+        answer = stanza.error(error)
+        if answer is not None:
+            session.deliver(answer)
+
+
+_PRESENCE_TYPES = frozenset(
+    {"", "error", "probe", "subscribe", "subscribed", "unavailable", "unsubscribe", "unsubscribed"}
+)

@@ -1,0 +1,212 @@
+"""Limits: what one peer may cost (defaults: docs/reliability.md §3.2), and the buckets that apply rates.
+
+One :class:`Limits` object holds them all; a named profile sets the defaults, and each can be overridden by
+name. The comment behind a limit is its row in that table. 0 means "off" where the description says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from xmppchat.protocol.xmlreader import ReaderLimits
+
+_HUGE = 1_000_000_000
+
+#: What differs from the defaults in each profile.
+PROFILES: Mapping[str, Mapping[str, float]] = {
+    "default": {},
+    # Rates and counts out of the way; the XML limits stay, they cost nothing.
+    "benchmark": {
+        "connections_per_address": 0,
+        "auth_failures_per_address": 0, "auth_failures_per_account": 0,
+        "registrations_per_hour": 0, "registrations_per_day": 0,
+        "sessions_per_account": 100_000,
+        "session_byte_rate": 0, "session_byte_burst": 0, "session_stanza_rate": 0, "session_stanza_burst": 0,
+        "offline_messages": _HUGE, "offline_bytes": _HUGE, "roster_items": 1_000_000,
+        "pending_subscriptions": 1_000_000,
+    },
+    # Counts as in operation, but no rate: a test does not wait, and all its clients share one address.
+    "test": {
+        "connections_per_address": 0,
+        "auth_failures_per_address": 0, "auth_failures_per_account": 0,
+        "registrations_per_hour": 0, "registrations_per_day": 0,
+        "session_byte_rate": 0, "session_byte_burst": 0, "session_stanza_rate": 0, "session_stanza_burst": 0,
+    },
+}  # fmt: skip
+
+
+def _limit(default: float, description: str, unit: str, *, ge: float = 1, le: float = _HUGE) -> Any:
+    return Field(default, ge=ge, le=le, description=description, json_schema_extra={"unit": unit})
+
+
+class Limits(BaseModel):
+    """All limits. ``Limits(profile="test", roster_items=3)`` is the test profile with one override."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: Literal["default", "benchmark", "test"] = Field(
+        default="default",
+        description='where the other limits start: "default", or for trials "benchmark", "test"',
+    )
+
+    # --- negotiation ----------------------------------------------------------------------------------------
+    negotiation_seconds: float = _limit(
+        60, "time a client has from connecting to being logged in", "s", le=3_600
+    )  # 2
+    negotiation_stall_seconds: float = _limit(30, "longest pause in it", "s", le=3_600)  # 2
+    tls_handshake_seconds: float = _limit(15, "time a TLS handshake may take", "s", le=600)  # 1
+
+    # --- one stanza; the least stanza_bytes is that of RFC 6120 §13.12 --------------------------------------
+    stanza_bytes: int = _limit(262_144, "size of a stanza", "bytes", ge=10_000, le=67_108_864)  # 4
+    stanza_elements: int = _limit(10_000, "elements in a stanza", "elements", ge=64, le=1_000_000)  # 6
+    stanza_depth: int = _limit(64, "levels of elements in a stanza", "levels", ge=8, le=1_000)  # 7
+    element_attributes: int = _limit(64, "attributes of an element", "attributes", ge=8, le=1_000)  # 8
+    namespaces: int = _limit(64, "namespace declarations in scope", "declarations", ge=8, le=1_000)  # 9
+
+    # --- the same before login; the least values let every real client log in -------------------------------
+    untrusted_stanza_bytes: int = _limit(
+        16_384, "size of an element before login", "bytes", ge=4_096, le=1_048_576
+    )  # 3
+    untrusted_elements: int = _limit(
+        64, "elements in one element before login", "elements", ge=16, le=10_000
+    )  # 3
+    untrusted_depth: int = _limit(8, "levels of elements before login", "levels", ge=4, le=64)  # 3
+    untrusted_attributes: int = _limit(
+        32, "attributes of an element before login", "attributes", ge=8, le=1_000
+    )  # 3
+    untrusted_total_bytes: int = _limit(
+        65_536, "all that a client may send before login", "bytes", ge=16_384, le=16_777_216
+    )  # 3
+
+    # --- who may connect ------------------------------------------------------------------------------------
+    connections_per_address: int = _limit(
+        20,
+        "connections of one address that have not logged in; 0: this and the next three are off",
+        "connections",
+        ge=0,
+    )  # 11
+    connections_per_network: int = _limit(
+        100, "the same of one /24 (IPv4) or /48 (IPv6)", "connections"
+    )  # 11
+    connection_rate: float = _limit(10, "new connections of one address", "per s", ge=0.01)  # 11
+    connection_burst: int = _limit(40, "new connections of one address at once", "connections")  # 11
+    auth_failures_per_address: int = _limit(
+        10, "failed logins of one address in 10 min before it has to wait; 0: off", "failures", ge=0
+    )  # 12
+    auth_failures_per_account: int = _limit(
+        5,
+        "failed logins to one account from one network in 5 min before it has to wait; 0: off",
+        "failures",
+        ge=0,
+    )  # 12
+    registrations_per_hour: int = _limit(
+        2, "accounts one network may register in an hour; 0: any number", "accounts", ge=0
+    )  # 13
+    registrations_per_day: int = _limit(
+        5, "accounts one network may register in a day; 0: any number", "accounts", ge=0
+    )  # 13
+
+    # --- one account, one session ---------------------------------------------------------------------------
+    sessions_per_account: int = _limit(
+        20, "devices of an account that are connected at once", "sessions"
+    )  # 15
+    session_byte_rate: int = _limit(
+        16_384, "what a client may send for long; 0: off", "bytes per s", ge=0
+    )  # 16
+    session_byte_burst: int = _limit(
+        524_288, "what it may send at once; at least one stanza has to pass; 0: off", "bytes", ge=0
+    )  # 16
+    session_stanza_rate: int = _limit(
+        20, "stanzas a client may send for long; 0: off", "stanzas per s", ge=0
+    )  # 17
+    session_stanza_burst: int = _limit(200, "stanzas it may send at once; 0: off", "stanzas", ge=0)  # 17
+
+    # --- what an account may keep ---------------------------------------------------------------------------
+    offline_messages: int = _limit(1_000, "messages stored for an account that is away", "messages")  # 24
+    offline_bytes: int = _limit(10_485_760, "size of them all", "bytes")  # 24
+    roster_items: int = _limit(2_000, "contacts in a roster", "contacts")  # 29
+    pending_subscriptions: int = _limit(
+        200, "unanswered requests to see an account's presence", "requests"
+    )  # 29
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_profile(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        profile = values.get("profile", "default")
+        return {**PROFILES.get(profile, {}), **values} if isinstance(profile, str) else values
+
+    def reader_trusted(self) -> ReaderLimits:
+        """Bounds of the XML reader after login (rows 4, 6 to 9)."""
+        return ReaderLimits(
+            bytes=self.stanza_bytes, depth=self.stanza_depth, elements=self.stanza_elements,
+            attributes=self.element_attributes, namespaces=self.namespaces,
+        )  # fmt: skip
+
+    def reader_untrusted(self) -> ReaderLimits:
+        """Bounds of the XML reader before login (row 3)."""
+        return ReaderLimits(
+            bytes=self.untrusted_stanza_bytes, depth=self.untrusted_depth, elements=self.untrusted_elements,
+            attributes=self.untrusted_attributes, attribute_bytes=8_192, namespaces=min(16, self.namespaces),
+            rescan_bytes=524_288,
+        )  # fmt: skip
+
+    def session_buckets(self, now: float) -> tuple[TokenBucket, TokenBucket] | None:
+        """What bounds a session's rate (rows 16, 17): bytes, stanzas. None where both are off."""
+        by_bytes = _bucket(self.session_byte_rate, self.session_byte_burst, now)
+        by_stanzas = _bucket(self.session_stanza_rate, self.session_stanza_burst, now)
+        if by_bytes is None and by_stanzas is None:
+            return None
+        return by_bytes or _unbounded(now), by_stanzas or _unbounded(now)
+
+
+def _bucket(rate: float, burst: float, now: float) -> TokenBucket | None:
+    # A burst of 0 with a rate is a burst of one second.
+    return TokenBucket(rate, burst or rate, now) if rate else None
+
+
+def _unbounded(now: float) -> TokenBucket:
+    return TokenBucket(_HUGE, _HUGE, now)
+
+
+class TokenBucket:
+    """Allows `burst` at once and `rate` per second for long. It starts full."""
+
+    __slots__ = ("_burst", "_level", "_rate", "_then")
+
+    def __init__(self, rate: float, burst: float, now: float = 0.0) -> None:
+        if rate <= 0 or burst <= 0:
+            raise ValueError("rate and burst are positive; leave the bucket out where there is no limit")
+        self._rate = rate
+        self._burst = burst
+        self._level = burst
+        self._then = now
+
+    def take(self, now: float, amount: float) -> float:
+        """Take `amount` in any case; returns the seconds until the debt is paid, 0.0 where there is none.
+
+        What has arrived cannot be sent back, so whoever exceeds the bucket waits rather than is refused.
+        """
+        if now > self._then:  # a clock that goes back gives nothing
+            self._level = min(self._burst, self._level + (now - self._then) * self._rate)
+            self._then = now
+        self._level -= amount
+        return 0.0 if self._level >= 0 else -self._level / self._rate
+
+
+class LimitCounters:
+    """Counts which limit stopped somebody, by name, for metrics and tests."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def fired(self, name: str) -> None:
+        """The limit `name` stopped somebody."""
+        self.counts[name] += 1

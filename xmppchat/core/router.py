@@ -1,0 +1,225 @@
+"""Router: where a JID leads, and what happens to a stanza there (RFC 6120 §10, RFC 6121 §8).
+
+:meth:`Router.resolve` is the one place that knows hosts, workers and remote domains; components never ask "is this
+local?". With one worker every local account is here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from xmppchat.core.account import Account
+from xmppchat.core.component import INBOUND
+from xmppchat.core.directory import Directory
+from xmppchat.core.pipeline import Passage, Pipeline
+from xmppchat.core.session import Session
+from xmppchat.core.turn import Turn
+from xmppchat.jid import JID
+from xmppchat.protocol.errors import (
+    RemoteServerNotFound,
+    ResourceConstraint,
+    ServiceUnavailable,
+    StanzaError,
+)
+from xmppchat.protocol.stanza import Stanza
+
+if TYPE_CHECKING:
+    from xmppchat.core.iq import IqDispatcher
+    from xmppchat.core.tables import Tables
+
+
+class Target(enum.Enum):
+    """Where a JID leads."""
+
+    LOCAL_SESSION = "local session"  # a full JID of a host of ours
+    LOCAL_ACCOUNT = "local account"  # a bare JID of a host of ours
+    LOCAL_SERVICE = "local service"  # a host itself
+    REMOTE_DOMAIN = "remote domain"
+
+
+class Router:
+    """Takes stanzas with their final `from` to where they belong. Errors go back to the sender the same way."""
+
+    def __init__(self, hosts: Collection[str], directory: Directory, pipeline: Pipeline, tables: Tables) -> None:
+        self._hosts = frozenset(hosts)
+        self._directory = directory
+        self._pipeline = pipeline
+        self._presence = tables.presence
+        self.iq: IqDispatcher  # set by the kernel: the two need each other
+
+    def resolve(self, jid: JID) -> Target:
+        """Where `jid` leads. (Other workers and attached services are further answers, behind this same question.)"""
+        if jid.domain not in self._hosts:
+            return Target.REMOTE_DOMAIN
+        if not jid.local:
+            return Target.LOCAL_SERVICE
+        return Target.LOCAL_SESSION if jid.resource else Target.LOCAL_ACCOUNT
+
+    def route(self, stanza: Stanza, turn: Turn) -> None:
+        """Deliver `stanza` to its `to`. What it causes is part of `turn`."""
+        to = stanza.to
+        assert to is not None, "a stanza is routed by its 'to'"
+        target = self.resolve(to)
+        if target is Target.REMOTE_DOMAIN:
+            self.bounce(stanza, RemoteServerNotFound(f"{to.domain} cannot be reached from here"), turn)
+        elif target is Target.LOCAL_SERVICE:
+            self._to_service(stanza, turn)
+        else:
+            account = self._directory.peek(to.bare)
+            if account is not None:
+                self._to_account(account, stanza, turn)
+            elif stanza.kind == "presence" and stanza.type == "probe":
+                # Not in memory, so no session: the answer is known without loading the account (RFC 6121 §4.3.2).
+                self.reply(Stanza("presence", to=stanza.from_, from_=to.to_bare(), type="unavailable"), turn)
+            else:
+                turn.park()
+                self._directory.load(to, lambda account: self._loaded(account, stanza, turn))
+
+    def bounce(self, stanza: Stanza, error: StanzaError, turn: Turn) -> None:
+        """Answer `stanza` with `error`, unless it must not be answered so (RFC 6120 §8.3.1)."""
+        answer = stanza.error(error)
+        if answer is not None and answer.to is not None:
+            self.reply(answer, turn)
+
+    def reply(self, answer: Stanza, turn: Turn) -> None:
+        """Send an answer of the server's to whoever asked; an answer is never answered itself."""
+        to = answer.to
+        assert to is not None
+        session = self.session(to)
+        if session is not None:
+            turn.effect(session.deliver, answer)
+
+    def session(self, jid: JID) -> Session | None:
+        """The local session with this full JID."""
+        account = self._directory.find(jid.bare)
+        return None if account is None else account.sessions.get(jid.resource)
+
+    def fan_out(self, stanza: Stanza, recipients: Iterable[JID], turn: Turn) -> None:
+        """Send presence to many bare JIDs, each as `to`; the payload is serialised once.
+
+        An account that is not in memory has no sessions and nobody to tell: it is not loaded for this.
+        """
+        hosts = self._hosts
+        find = self._directory.find
+        has_inbound = self._pipeline.has_inbound
+        for jid in recipients:
+            if jid.domain not in hosts:
+                continue  # other servers are not reached yet, and presence is not bounced
+            account = find(jid.bare)
+            if account is None or not account.sessions:
+                continue
+            if has_inbound:
+                passage = Passage(stanza.replace(to=jid), INBOUND, account, turn)
+                if self._pipeline.admit(passage, self):
+                    for session in account.present_sessions():
+                        turn.effect(session.deliver, passage.stanza)
+                continue
+            for session in account.sessions.values():
+                if session.presence is not None:
+                    turn.effect(session.deliver, stanza, jid)
+
+    # --- to the server itself ------------------------------------------------------------------------------------
+
+    def _to_service(self, stanza: Stanza, turn: Turn) -> None:
+        if stanza.kind == "iq":
+            self.iq.to_server(stanza, turn)
+        elif stanza.kind == "message" and stanza.type != "error":
+            # Nobody reads a server's mail (RFC 6120 §10.5.1 leaves it to the server).
+            self.bounce(stanza, ServiceUnavailable("the server itself takes no messages"), turn)
+
+    # --- to an account -------------------------------------------------------------------------------------------
+
+    def _loaded(self, account: Account | None, stanza: Stanza, turn: Turn) -> None:
+        if account is None:
+            self.bounce(stanza, ResourceConstraint("the recipient cannot be looked up at the moment"), turn)
+        else:
+            self._to_account(account, stanza, turn)
+        turn.unpark()
+
+    def _to_account(self, account: Account, stanza: Stanza, turn: Turn) -> None:
+        kind = stanza.kind
+        if not account.exists:
+            # RFC 6121 §8.5.1: presence to nobody is ignored, the rest may be bounced.
+            if kind != "presence":
+                self.bounce(stanza, ServiceUnavailable(""), turn)
+            return
+        if self._pipeline.has_inbound:
+            passage = Passage(stanza, INBOUND, account, turn)
+            if not self._pipeline.admit(passage, self):
+                return
+            stanza = passage.stanza
+        if kind == "message":
+            self._message(account, stanza, turn)
+        elif kind == "presence":
+            self._presence_to(account, stanza, turn)
+        else:
+            self._iq(account, stanza, turn)
+
+    def _message(self, account: Account, stanza: Stanza, turn: Turn) -> None:
+        """RFC 6121 §8.5.2 and §8.5.3, table 1."""
+        to = stanza.to
+        assert to is not None
+        kind = stanza.message_type
+        if to.resource:
+            session = account.sessions.get(to.resource)
+            if session is not None:
+                turn.effect(session.deliver, stanza)
+                self._pipeline.observe(account, stanza, turn, 1)
+                return
+            if kind != "chat":
+                if kind == "normal" or kind == "groupchat":
+                    # §8.5.3.2.1: not for another resource; the sender is told.
+                    self.bounce(stanza, ServiceUnavailable("this resource is not connected"), turn)
+                return
+            # A chat message to a resource that is gone is treated as to the bare JID.
+        if kind == "groupchat":
+            self.bounce(stanza, ServiceUnavailable("an account is not a room"), turn)
+            return
+        if kind == "error":
+            return  # §8.5.2.1.1: silently ignored
+        sessions = account.available_sessions()
+        for session in sessions:
+            turn.effect(session.deliver, stanza)
+        if not sessions and kind != "headline":
+            self._fall_back(account, stanza, turn)
+        self._pipeline.observe(account, stanza, turn, len(sessions))
+
+    def _fall_back(self, account: Account, stanza: Stanza, turn: Turn) -> None:
+        """§8.5.2.2.1: nobody is there to take it."""
+        try:
+            if not self._pipeline.fall_back(account, stanza, turn):
+                raise ServiceUnavailable("")
+        except StanzaError as error:
+            self.bounce(stanza, error, turn)
+
+    def _presence_to(self, account: Account, stanza: Stanza, turn: Turn) -> None:
+        handler = self._presence.get((INBOUND, stanza.type))
+        if handler is not None:
+            handler(account, stanza, turn)
+            return
+        to = stanza.to
+        assert to is not None
+        if to.resource:  # §8.5.3.1, §8.5.3.2.2
+            session = account.sessions.get(to.resource)
+            if session is not None:
+                turn.effect(session.deliver, stanza)
+        elif stanza.type != "error":  # §8.5.2.1.2
+            for session in account.present_sessions():
+                turn.effect(session.deliver, stanza)
+
+    def _iq(self, account: Account, stanza: Stanza, turn: Turn) -> None:
+        to = stanza.to
+        assert to is not None
+        if not to.resource:
+            self.iq.to_account(account, stanza, turn)
+            return
+        session = account.sessions.get(to.resource)
+        if session is None:
+            self.bounce(stanza, ServiceUnavailable(""), turn)  # §8.5.3.2.3
+        elif stanza.is_request or session.take_request(stanza.from_, stanza.id):
+            turn.effect(session.deliver, stanza)
+
+
+__all__ = ["Router", "Target"]

@@ -1,0 +1,111 @@
+"""What the kernel needs of the outside world, in one place so that tests can give another: clock, ids, tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class Clock(Protocol):
+    """Time. `now` is wall time in ms since 1970 (UTC); `monotonic` is for deadlines, in seconds."""
+
+    def now(self) -> int:
+        """Wall time, ms since 1970-01-01 UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps."""
+
+    def call_later(self, delay: float, function: Callable[..., object], *arguments: Any) -> Timer:
+        """Call `function` after `delay` seconds."""
+
+
+class Timer(Protocol):
+    """A call that can still be called off."""
+
+    def cancel(self) -> None:
+        """Call it off."""
+
+
+class SystemClock:
+    """The machine's clock and the running loop's timers."""
+
+    def now(self) -> int:
+        """See :class:`Clock`."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """See :class:`Clock`."""
+        return time.monotonic()
+
+    def call_later(self, delay: float, function: Callable[..., object], *arguments: Any) -> Timer:
+        """See :class:`Clock`."""
+        return asyncio.get_running_loop().call_later(delay, function, *arguments)
+
+
+class Ids:
+    """Identifiers. Tokens are unpredictable (RELIABILITY V-24); sortable ids are unique and increase."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = 0
+
+    def token(self) -> str:
+        """128 random bits as text, for stream ids, resources, nonces."""
+        return secrets.token_urlsafe(16)
+
+    def sortable(self) -> int:
+        """A 63-bit id, greater than all before it: ms of wall time, 10 bits of worker (0), 12 bits of counter.
+
+        Never from wall time alone: a clock set back must not disorder (RELIABILITY F-17).
+        """
+        self._last = max(self._clock.now() << 22, self._last + 1)
+        return self._last
+
+    def not_below(self, used: int) -> None:
+        """Ids after this call are greater than `used` (what is in the database from an earlier run)."""
+        self._last = max(self._last, used)
+
+
+class Tasks:
+    """Background tasks with an owner: failures are logged, all are cancelled at the end."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run `coroutine` in the background."""
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task failed", task=task.get_name(), exc_info=error)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether none is running."""
+        return not self._tasks
+
+    async def stop(self) -> None:
+        """Cancel all, and wait for them."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def timestamp(milliseconds: int) -> str:
+    """XEP-0082 DateTime in UTC of a time in ms since 1970."""
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"

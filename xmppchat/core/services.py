@@ -1,0 +1,136 @@
+"""Protocols through which components meet: they never import one another.
+
+A component lists what it ``provides`` and ``requires``; ``kernel.services.get(RosterService)`` finds the provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+from xmppchat.jid import JID
+from xmppchat.protocol.sasl import ScramKeys
+from xmppchat.protocol.stanza import Stanza
+
+if TYPE_CHECKING:
+    from xmppchat.core.account import Account
+    from xmppchat.core.turn import Turn
+
+ServiceT = TypeVar("ServiceT")
+
+
+class Services:
+    """Who provides what."""
+
+    def __init__(self) -> None:
+        self._providers: dict[type, object] = {}
+
+    def provide(self, protocol: type, provider: object) -> None:
+        """Register `provider`; there is one for each protocol."""
+        self._providers[protocol] = provider
+
+    def get(self, protocol: Callable[..., ServiceT]) -> ServiceT:
+        """The provider of `protocol` (typed as a callable, since mypy wants no abstract class as ``type[T]``)."""
+        return cast(ServiceT, self._providers[protocol])  # type: ignore[index]
+
+
+class Reader(Protocol):
+    """Read access to the database; never blocks the loop, sees committed data only."""
+
+    async def fetch(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
+        """Rows of one query."""
+
+    async def fetch_many(self, queries: Sequence[tuple[Any, Mapping[str, Any] | None]]) -> Sequence[Sequence[Any]]:
+        """Rows of several queries, one after the other in one go."""
+
+
+class AccountService(Protocol):
+    """Accounts and their credentials."""
+
+    async def scram_keys(self, domain: str, localpart: str, hash_name: str) -> ScramKeys:
+        """Keys for SCRAM; for an unknown account ones that nobody has the password of, at the same cost."""
+
+    async def check_password(self, domain: str, localpart: str, password: str) -> bool:
+        """Whether the password is right; takes the same time for an unknown account."""
+
+    async def create(self, jid: JID, password: str, turn: Turn) -> None:
+        """Make an account; its row is one of `turn`'s writes. Raises a stanza error where it may not be made."""
+
+    async def set_password(self, account: Account, password: str, turn: Turn) -> None:
+        """Replace all credentials of an account."""
+
+    def delete(self, account: Account, turn: Turn) -> None:
+        """Delete an account and all that components hold of it; its sessions end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RosterItem:
+    """A contact in a roster (RFC 6121 §2.1.2).
+
+    `subscription` is "none", "to", "from" or "both"; `ask` says that a request of ours is pending; `request` that
+    one of theirs is (the subscribe stanza as XML, "" for none). An item with `is_listed` False exists only for its
+    pending request and is not shown (RFC 6121 §3.1.3).
+    """
+
+    contact: JID
+    subscription: str = "none"
+    ask: bool = False
+    request: str = ""
+    name: str = ""
+    groups: tuple[str, ...] = ()
+    is_listed: bool = True
+
+    @property
+    def sends_presence(self) -> bool:
+        """Whether the contact gets the account's presence ("from" or "both")."""
+        return self.subscription in ("from", "both")
+
+    @property
+    def gets_presence(self) -> bool:
+        """Whether the account gets the contact's presence ("to" or "both")."""
+        return self.subscription in ("to", "both")
+
+
+class RosterService(Protocol):
+    """Rosters of this server's accounts."""
+
+    def items(self, account: Account) -> Collection[RosterItem]:
+        """All items, unlisted ones too."""
+
+    def item(self, account: Account, contact: JID) -> RosterItem | None:
+        """The item of a bare JID."""
+
+    def store(self, account: Account, item: RosterItem, turn: Turn, *, push: bool) -> None:
+        """Write `item`; with `push` tell the interested resources (RFC 6121 §2.1.6)."""
+
+    def remove(self, account: Account, item: RosterItem, turn: Turn) -> None:
+        """Take `item` off the list and push that; a pending request of the contact's stays."""
+
+    def has_room(self, account: Account) -> bool:
+        """Whether another item may be added (limit roster_items)."""
+
+
+class PresenceService(Protocol):
+    """Subscriptions, as far as other components change them."""
+
+    def cancel(self, account: Account, item: RosterItem, turn: Turn) -> None:
+        """End both directions of a subscription, as removing a roster item does (RFC 6121 §2.5.2)."""
+
+
+class RegistrationService(Protocol):
+    """XEP-0077 before authentication."""
+
+    async def register(self, domain: str, request: Stanza, peer: str) -> Stanza:
+        """The answer to a registration request from the address `peer` to the host `domain`."""
+
+
+__all__ = [
+    "AccountService",
+    "PresenceService",
+    "Reader",
+    "RegistrationService",
+    "RosterItem",
+    "RosterService",
+    "Services",
+]

@@ -1,0 +1,107 @@
+"""Session: a bound resource (RFC 6120 §7). With stream management it will outlive its connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from xmppchat.jid import JID
+from xmppchat.protocol.stanza import Stanza
+
+if TYPE_CHECKING:
+    from xmppchat.core.account import Account
+    from xmppchat.protocol.errors import StreamError
+
+#: A session with this many stanzas that are not yet on disk is not read until half of them are.
+MAX_HELD = 100
+#: IQ requests to other entities a session may have open; the oldest is forgotten (RELIABILITY §3.2, limit 44).
+MAX_REQUESTS = 1_000
+
+
+class Output(Protocol):
+    """The connection under a session."""
+
+    def send(self, stanza: Stanza, to: JID | None = None) -> None:
+        """Write a stanza; `to` overrides its header's."""
+
+    def pause_reading(self, reason: str) -> None:
+        """Stop reading from the peer until :meth:`resume_reading` with the same reason."""
+
+    def resume_reading(self, reason: str) -> None:
+        """See :meth:`pause_reading`."""
+
+    def close(self, error: StreamError | None) -> None:
+        """End the stream, with `error` if it is one."""
+
+
+class Session:
+    """One bound resource of an account.
+
+    `presence` is the last broadcast presence (None before initial presence and after unavailable), `priority` its
+    priority; `takes_messages` says that messages to the bare JID come here. `is_interested` is set by the first
+    roster request (RFC 6121 §2.2). `directed` are addresses that got directed presence and no unavailable since
+    (RFC 6121 §4.6). `last_ticket` is the newest ticket that something from this session waits for.
+    """
+
+    __slots__ = (
+        "_held", "_output", "_requests", "account", "connected_at", "directed", "is_closed", "is_interested", "jid",
+        "last_ticket", "peer", "presence", "priority", "takes_messages",
+    )
+
+    def __init__(self, jid: JID, account: Account, output: Output, *, peer: str, connected_at: int) -> None:
+        self.jid = jid
+        self.account = account
+        self.peer = peer
+        self.connected_at = connected_at
+        self.presence: Stanza | None = None
+        self.priority = 0
+        self.takes_messages = False
+        self.is_interested = False
+        self.is_closed = False
+        self.directed: dict[str, JID] | None = None
+        self.last_ticket = 0
+        self._output = output
+        self._held = 0
+        self._requests: dict[tuple[str, str], None] | None = None
+
+    def deliver(self, stanza: Stanza, to: JID | None = None) -> None:
+        """Send a stanza to the client; dropped when the session is closed."""
+        if not self.is_closed:
+            self._output.send(stanza, to)
+
+    def close(self, error: StreamError | None) -> None:
+        """End the stream of this session."""
+        self._output.close(error)
+
+    # --- back-pressure -------------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """One more stanza from here waits for the disk."""
+        self._held += 1
+        if self._held == MAX_HELD:
+            self._output.pause_reading("uncommitted")
+
+    def unhold(self) -> None:
+        """One fewer waits."""
+        self._held -= 1
+        if self._held == MAX_HELD // 2:
+            self._output.resume_reading("uncommitted")
+
+    # --- open requests: a result must match one (RELIABILITY V-28) --------------------------------------------------
+
+    def request_sent(self, to: str, request_id: str) -> None:
+        """An IQ request went to another entity."""
+        if self._requests is None:
+            self._requests = {}
+        elif len(self._requests) >= MAX_REQUESTS:
+            del self._requests[next(iter(self._requests))]
+        self._requests[to, request_id] = None
+
+    def take_request(self, from_: JID | None, request_id: str) -> bool:
+        """Whether such a request is open; it is closed by this."""
+        if self._requests is None or from_ is None or (from_.full, request_id) not in self._requests:
+            return False
+        del self._requests[from_.full, request_id]
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Session {self.jid}>"

@@ -1,0 +1,1 @@
+"""The edges to the network: sockets, TLS, listeners, streams to clients and to other servers."""

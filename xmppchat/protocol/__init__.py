@@ -1,0 +1,1 @@
+"""XMPP without input and output: bytes to events and back. No event loop, socket, clock or database in here."""

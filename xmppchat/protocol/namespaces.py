@@ -1,0 +1,38 @@
+"""XML namespaces, by the name they go by in the code: ``NS.ROSTER``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+class NS:
+    """Namespaces in use. Add one where its neighbours stand: RFCs first, then XEPs by number."""
+
+    XML: Final = "http://www.w3.org/XML/1998/namespace"
+
+    # RFC 6120, RFC 6121
+    STREAM: Final = "http://etherx.jabber.org/streams"
+    CLIENT: Final = "jabber:client"
+    SERVER: Final = "jabber:server"
+    TLS: Final = "urn:ietf:params:xml:ns:xmpp-tls"
+    SASL: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
+    BIND: Final = "urn:ietf:params:xml:ns:xmpp-bind"
+    SESSION: Final = "urn:ietf:params:xml:ns:xmpp-session"
+    STREAM_ERROR: Final = "urn:ietf:params:xml:ns:xmpp-streams"
+    STANZA_ERROR: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"
+    ROSTER: Final = "jabber:iq:roster"
+    ROSTER_VERSIONING: Final = "urn:xmpp:features:rosterver"
+    PRE_APPROVAL: Final = "urn:xmpp:features:pre-approval"
+
+    # XEPs
+    FORM: Final = "jabber:x:data"  # 0004
+    DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"  # 0030
+    DISCO_ITEMS: Final = "http://jabber.org/protocol/disco#items"  # 0030
+    REGISTER: Final = "jabber:iq:register"  # 0077
+    REGISTER_FEATURE: Final = "http://jabber.org/features/iq-register"  # 0077
+    CHAT_STATES: Final = "http://jabber.org/protocol/chatstates"  # 0085
+    OFFLINE: Final = "msgoffline"  # 0160
+    PING: Final = "urn:xmpp:ping"  # 0199
+    DELAY: Final = "urn:xmpp:delay"  # 0203
+    HINTS: Final = "urn:xmpp:hints"  # 0334
+    CHANNEL_BINDING: Final = "urn:xmpp:sasl-cb:0"  # 0440

@@ -1,0 +1,419 @@
+"""The stream engine (RFC 6120 §4 to §7), without input and output.
+
+``receive(data) -> [events]``; calls in answer what an event asked (``sasl_challenge``, ``bound`` …); output gathers
+until ``take_output() -> bytes``. Negotiation is :data:`TABLE`: (phase, element) -> what to do. Anything slow is an
+event out and a call back in; meanwhile later bytes wait in the reader. Every order of negotiation, hostile ones
+included, is thus a plain unit test, and each transport shares one engine (docs/adr/0002-sans-io-streams.md).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from xmppchat.jid import JID, InvalidJID
+from xmppchat.protocol.element import Element, escape_attribute, text_element
+from xmppchat.protocol.errors import (
+    HostUnknown,
+    ImproperAddressing,
+    InvalidNamespace,
+    StanzaError,
+    StreamError,
+    StreamNotAuthorized,
+    StreamPolicyViolation,
+    UnsupportedStanzaType,
+    UnsupportedVersion,
+)
+from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.stanza import Stanza
+from xmppchat.protocol.stream_features import CORE_FEATURES, Fact, StreamFeature, build_features
+from xmppchat.protocol.xmlreader import CLOSED, TRUSTED, UNTRUSTED, Item, ReaderLimits, StreamHeader, XmlReader
+
+
+class Phase(enum.Enum):
+    """Where a stream stands. OPENING is any moment at which only a stream header may come."""
+
+    OPENING = "opening"
+    PLAIN = "plain"  # header exchanged, no TLS yet
+    STARTTLS = "starttls"  # <proceed/> sent, the transport does the handshake
+    SECURE = "secure"  # TLS, not authenticated
+    AUTHENTICATING = "authenticating"  # a SASL exchange is open
+    AUTHENTICATED = "authenticated"  # no resource yet
+    BINDING = "binding"  # a resource was asked for
+    BOUND = "bound"  # stanzas flow
+    CLOSED = "closed"
+
+
+# --- events: what the stream tells its owner ----------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True)
+class StartTlsRequested:
+    """Send the output, start TLS as server, then call :meth:`Stream.tls_established`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaslStarted:
+    """Begin an exchange; `initial` is None where the client sent no initial response (RFC 6120 §6.4.2)."""
+
+    mechanism: str
+    initial: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SaslResponded:
+    """The client's answer to a challenge."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SaslAborted:
+    """The client gave up the exchange; the failure is already sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindRequested:
+    """A resource is asked for ("" leaves the choice to the server); answer with `bound` or `bind_failed`."""
+
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationRequested:
+    """An IQ of XEP-0077 before authentication; answer with :meth:`Stream.answer_registration`."""
+
+    element: Element
+
+
+@dataclass(frozen=True, slots=True)
+class StanzaReceived:
+    """A stanza on a bound stream, as an element in ``jabber:client``."""
+
+    element: Element
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnded:
+    """Nothing more will come or go: send the output, close. `error` is None where the peer closed in order."""
+
+    error: StreamError | None
+
+
+Event = (
+    StartTlsRequested | SaslStarted | SaslResponded | SaslAborted | BindRequested | RegistrationRequested
+    | StanzaReceived | StreamEnded
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """What a stream must know of the server it belongs to; shared by all streams of a listener."""
+
+    is_served: Callable[[str], bool]
+    new_id: Callable[[], str]
+    mechanisms: Callable[[Collection[str]], Sequence[str]]  # channel bindings that work -> SASL mechanisms
+    features: tuple[StreamFeature, ...] = CORE_FEATURES
+    trusted_limits: ReaderLimits = TRUSTED
+    untrusted_limits: ReaderLimits = UNTRUSTED
+    untrusted_total: int = 65_536  # bytes before authentication (RELIABILITY §3.2, limit 3)
+
+
+class Stream:
+    """One c2s stream in the receiving role. `secure` says that TLS is in place from the first byte."""
+
+    __slots__ = (
+        "_bind_id", "_output", "_received", "_settings", "_stanza_limits", "channel_bindings", "domain", "facts",
+        "header_from", "phase", "reader",
+    )
+
+    def __init__(
+        self, settings: StreamSettings, *, secure: bool, channel_bindings: Mapping[str, bytes] | None = None
+    ) -> None:
+        self._settings = settings
+        self._output: list[str] = []
+        self._received = 0
+        self._bind_id = ""
+        self.phase = Phase.OPENING
+        self.facts = Fact.SECURE if secure else Fact.NONE
+        self.reader = XmlReader(settings.untrusted_limits)
+        self.channel_bindings: Mapping[str, bytes] = channel_bindings or {}
+        self.domain = ""  # bound by the first header, for good (RELIABILITY V-06)
+        self.header_from = ""  # `from` of the client's header; some offers need it (RFC 6120 §4.7.1)
+
+    # --- in --------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Bytes from the peer. Never raises for what a peer may send: errors become :class:`StreamEnded`."""
+        if self.phase is Phase.CLOSED:
+            return []
+        if self.phase is Phase.BOUND:
+            return self._run(self.reader.feed, data)
+        self._received += len(data)
+        if self._received > self._settings.untrusted_total:
+            return self.close(StreamPolicyViolation("too many bytes before authentication"))
+        return self._run(self.reader.feed, data)
+
+    def resume(self) -> list[Event]:
+        """Go on with what came while an answer was outstanding; call it after each answer."""
+        if self.phase is Phase.CLOSED or not self.reader.pending:
+            return []
+        return self._run(lambda _: self.reader.resume(), b"")
+
+    def _run(self, read: Callable[[bytes], list[Item]], data: bytes) -> list[Event]:
+        events: list[Event] = []
+        try:
+            items = read(data)
+            while items:
+                for item in items:
+                    self._handle(item, events)
+                # Negotiation goes element by element; what needs no answer from outside goes on at once.
+                items = self.reader.resume() if not events and self.reader.pending else []
+        except StreamError as error:
+            events.extend(self.close(error))
+        return events
+
+    def _handle(self, item: Item, events: list[Event]) -> None:
+        if self.phase is Phase.CLOSED:
+            return
+        if isinstance(item, Element):
+            if self.phase is Phase.BOUND and item.namespace == NS.CLIENT and item.name in _STANZAS:
+                events.append(StanzaReceived(item))  # the hot path: no table needed
+                return
+            handler = TABLE.get((self.phase, item.namespace, item.name))
+            if handler is None:
+                raise UNEXPECTED[self.phase](f"<{item.name[:64]}/> is not expected here")
+            event = handler(self, item)
+            if event is not None:
+                events.append(event)
+        elif item is CLOSED:
+            events.extend(self.close())
+        elif isinstance(item, StreamHeader):
+            self._open(item)
+
+    # --- the stream header (RFC 6120 §4.7) -----------------------------------------------------------------------
+
+    def _open(self, header: StreamHeader) -> None:
+        attributes = header.attributes
+        self.header_from = attributes.get("from", "")
+        domain = self.domain
+        try:
+            to = JID.parse(attributes["to"]) if "to" in attributes else None
+        except InvalidJID as error:
+            to = None
+            problem: StreamError | None = ImproperAddressing(f"'to' of the stream header: {error}")
+        else:
+            problem = self._judge(header, to)
+        if to is not None and not domain and self._settings.is_served(to.domain):
+            self.domain = to.domain
+        self._output.append(self._header(attributes.get("to", "")))
+        if problem is not None:
+            raise problem
+        self._output.append(_stream_prefixed(build_features(self, self._settings.features, self.facts)))
+        if Fact.AUTHENTICATED in self.facts:
+            self.phase = Phase.AUTHENTICATED
+        else:
+            self.phase = Phase.SECURE if Fact.SECURE in self.facts else Phase.PLAIN
+
+    def _judge(self, header: StreamHeader, to: JID | None) -> StreamError | None:
+        if header.name != "stream" or header.namespace != NS.STREAM:
+            return InvalidNamespace("a stream header is <stream:stream/> in " + NS.STREAM)
+        if header.content_namespace != NS.CLIENT:
+            return InvalidNamespace(f"clients speak {NS.CLIENT} on this port")
+        if to is None:
+            return ImproperAddressing("the stream header must say in 'to' which domain is wanted")
+        if self.domain and to.domain != self.domain:
+            return StreamNotAuthorized("a stream keeps the domain it was opened for; open a new connection")
+        if to.local or to.resource or not self._settings.is_served(to.domain):
+            return HostUnknown(f"{to.domain} is not served here")
+        major, _, _ = header.attributes.get("version", "").partition(".")
+        if not major.isdigit() or int(major[:4]) < 1:
+            return UnsupportedVersion("version='1.0' or higher is needed in the stream header (RFC 6120 §4.7.5)")
+        return None
+
+    def _header(self, wanted: str) -> str:
+        sender = self.domain or wanted
+        recipient = f" to='{escape_attribute(self.header_from)}'" if self.header_from else ""
+        return (
+            "<?xml version='1.0'?>"
+            f"<stream:stream xmlns='{NS.CLIENT}' xmlns:stream='{NS.STREAM}' from='{escape_attribute(sender)}'"
+            f"{recipient} id='{self._settings.new_id()}' version='1.0' xml:lang='en'>"
+        )
+
+    # --- table actions: StartTLS (RFC 6120 §5) ------------------------------------------------------------------
+
+    def _starttls(self, element: Element) -> Event:
+        if self.reader.pending:
+            # Anything sent behind <starttls/> in plain text must not survive into the secure stream (V-10).
+            raise StreamPolicyViolation("nothing may follow <starttls/> before the TLS handshake")
+        self._output.append(Element("proceed", NS.TLS).to_xml(NS.CLIENT))
+        self.phase = Phase.STARTTLS
+        return StartTlsRequested()
+
+    def tls_established(self, channel_bindings: Mapping[str, bytes]) -> None:
+        """The transport is secure now; the peer opens a new stream (RFC 6120 §5.4.3.3)."""
+        self.facts |= Fact.SECURE
+        self.channel_bindings = channel_bindings
+        self._restart()
+
+    def _restart(self) -> None:
+        self.reader.reset()
+        self.phase = Phase.OPENING
+
+    # --- table actions: SASL (RFC 6120 §6) -----------------------------------------------------------------------
+
+    def mechanisms(self) -> Sequence[str]:
+        """SASL mechanisms offered on this stream, in order of preference."""
+        return self._settings.mechanisms(tuple(self.channel_bindings))
+
+    def _auth(self, element: Element) -> Event | None:
+        mechanism = element.get("mechanism")
+        if mechanism not in self.mechanisms():
+            self.sasl_failed("invalid-mechanism", "choose one of the mechanisms that the stream features list")
+            return None
+        text = element.text.strip()
+        try:
+            initial = None if not text else b"" if text == "=" else base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            self.sasl_failed("incorrect-encoding", "the initial response is not base64")
+            return None
+        self.phase = Phase.AUTHENTICATING
+        return SaslStarted(mechanism, initial)
+
+    def _response(self, element: Element) -> Event | None:
+        text = element.text.strip()
+        try:
+            return SaslResponded(b"" if text == "=" else base64.b64decode(text, validate=True))
+        except (binascii.Error, ValueError):
+            self.sasl_failed("incorrect-encoding", "the response is not base64")
+            return SaslAborted()
+
+    def _abort(self, element: Element) -> Event:
+        self.sasl_failed("aborted", "")
+        return SaslAborted()
+
+    def sasl_challenge(self, data: bytes) -> None:
+        """Send a challenge of the open exchange."""
+        self._output.append(text_element("challenge", NS.SASL, _base64(data)).to_xml(NS.CLIENT))
+
+    def sasl_failed(self, condition: str, text: str) -> None:
+        """The exchange failed (RFC 6120 §6.5); the peer may begin another."""
+        children = [Element(condition, NS.SASL)]
+        if text:
+            children.append(text_element("text", NS.SASL, text, {"xml:lang": "en"}))
+        self._output.append(Element("failure", NS.SASL, None, children).to_xml(NS.CLIENT))
+        self.phase = Phase.SECURE
+
+    def sasl_succeeded(self, data: bytes | None) -> None:
+        """The exchange proved an identity; the peer opens a new stream (RFC 6120 §6.4.6)."""
+        children = () if data is None else (_base64(data),)
+        self._output.append(Element("success", NS.SASL, None, children).to_xml(NS.CLIENT))
+        self.facts |= Fact.AUTHENTICATED
+        self._restart()
+
+    # --- table actions: registration before authentication (XEP-0077 §3.1.1) ------------------------------------
+
+    def _registration(self, element: Element) -> Event:
+        payload = next(element.elements(), None)
+        if element.get("type") not in ("get", "set") or payload is None or not payload.is_named("query", NS.REGISTER):
+            raise StreamNotAuthorized("log in before you send stanzas")
+        return RegistrationRequested(element)
+
+    def answer_registration(self, answer: Stanza) -> None:
+        """Send the answer to :class:`RegistrationRequested`."""
+        self._output.append(answer.to_xml())
+
+    # --- table actions: resource binding (RFC 6120 §7) ----------------------------------------------------------
+
+    def _bind(self, element: Element) -> Event:
+        payload = next(element.elements(), None)
+        if element.get("type") != "set" or payload is None or not payload.is_named("bind", NS.BIND):
+            raise StreamNotAuthorized("bind a resource before you send stanzas (RFC 6120 §7.1)")
+        self._bind_id = element.get("id")
+        self.phase = Phase.BINDING
+        return BindRequested(payload.child_text("resource") or "")
+
+    def bound(self, jid: JID) -> None:
+        """The resource is bound; stanzas may flow."""
+        bind = Element("bind", NS.BIND, None, [text_element("jid", NS.BIND, jid.full)])
+        self._output.append(Stanza("iq", id=self._bind_id, type="result", children=(bind,)).to_xml())
+        self.facts |= Fact.BOUND
+        self.phase = Phase.BOUND
+        self.reader.limits = self._settings.trusted_limits
+        self.reader.one_at_a_time = False
+
+    def bind_failed(self, error: StanzaError) -> None:
+        """The resource cannot be had (RFC 6120 §7.7.2.1); the client may ask for another."""
+        answer = Stanza("iq", id=self._bind_id, type="error", children=(error.to_element(),))
+        self._output.append(answer.to_xml())
+        self.phase = Phase.AUTHENTICATED
+
+    # --- out -------------------------------------------------------------------------------------------------
+
+    def send(self, stanza: Stanza, to: JID | None = None) -> None:
+        """Send a stanza on a bound stream; `to` overrides its header's."""
+        self._output.append(stanza.to_xml(to))
+
+    def send_element(self, element: Element) -> None:
+        """Send an element that is no stanza."""
+        self._output.append(element.to_xml(NS.CLIENT))
+
+    def take_output(self) -> bytes:
+        """What is to be written, once."""
+        if not self._output:
+            return b""
+        data = "".join(self._output).encode()
+        self._output.clear()
+        return data
+
+    def close(self, error: StreamError | None = None) -> list[Event]:
+        """End the stream, with `error` if it is one (RFC 6120 §4.4, §4.9). Idempotent."""
+        if self.phase is Phase.CLOSED:
+            return []
+        if self.phase is Phase.OPENING and not any("<stream:stream" in part for part in self._output):
+            # An error needs a stream to stand in (RFC 6120 §4.9.1.2).
+            self._output.append(self._header(""))
+        if error is not None:
+            self._output.append(_stream_prefixed(error.to_element()))
+        self._output.append("</stream:stream>")
+        self.phase = Phase.CLOSED
+        return [StreamEnded(error)]
+
+
+Action = Callable[[Stream, Element], Event | None]
+
+_STANZAS = frozenset({"message", "presence", "iq"})
+
+
+#: Negotiation: what may come when, and what it does. (SASL2, Bind 2, XEP-0198, s2s add rows: ADR 0002.)
+TABLE: Mapping[tuple[Phase, str, str], Action] = {
+    (Phase.PLAIN, NS.TLS, "starttls"): Stream._starttls,
+    (Phase.SECURE, NS.SASL, "auth"): Stream._auth,
+    (Phase.SECURE, NS.CLIENT, "iq"): Stream._registration,
+    (Phase.AUTHENTICATING, NS.SASL, "response"): Stream._response,
+    (Phase.AUTHENTICATING, NS.SASL, "abort"): Stream._abort,
+    (Phase.AUTHENTICATED, NS.CLIENT, "iq"): Stream._bind,
+}
+
+#: What anything else is in each phase.
+UNEXPECTED: Mapping[Phase, type[StreamError]] = {
+    Phase.PLAIN: StreamPolicyViolation,  # no feature before TLS (V-11)
+    Phase.STARTTLS: StreamPolicyViolation,
+    Phase.SECURE: StreamNotAuthorized,
+    Phase.AUTHENTICATING: StreamNotAuthorized,
+    Phase.AUTHENTICATED: StreamNotAuthorized,
+    Phase.BINDING: StreamNotAuthorized,
+    Phase.BOUND: UnsupportedStanzaType,
+}
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode() or "="
+
+
+def _stream_prefixed(element: Element) -> str:
+    # Old clients look for the prefix, not the namespace (RFC 6120 §4.8.5 wants it too).
+    inner = "".join(child.to_xml(NS.CLIENT) for child in element.elements())
+    return f"<stream:{element.name}>{inner}</stream:{element.name}>"

@@ -1,0 +1,78 @@
+"""Stream features (RFC 6120 §4.3.2): what may be negotiated next, and what each needs and forbids.
+
+A feature is data: facts it `needs`, facts it `forbids`, and a function that builds its element. Negotiating it
+establishes a fact. A component adds one with :attr:`Component.stream_features`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xmppchat.protocol.element import Element, text_element
+from xmppchat.protocol.namespaces import NS
+
+if TYPE_CHECKING:
+    from xmppchat.protocol.stream import Stream
+
+
+class Fact(enum.Flag):
+    """What is established on a stream."""
+
+    NONE = 0
+    SECURE = enum.auto()  # TLS, or a transport that has it underneath
+    AUTHENTICATED = enum.auto()
+    BOUND = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFeature:
+    """One child of ``<stream:features/>``; `build` may return None where it has nothing to offer on this stream."""
+
+    name: str
+    build: Callable[[Stream], Element | None]
+    needs: Fact = Fact.NONE
+    forbids: Fact = Fact.NONE
+
+    def is_offered(self, facts: Fact) -> bool:
+        """Whether it may be negotiated once `facts` are established."""
+        return (facts & self.needs) == self.needs and not (facts & self.forbids)
+
+
+def announcement(name: str, namespace: str, *children: Element) -> Callable[[Stream], Element]:
+    """A builder for a feature that is always the same element."""
+    element = Element(name, namespace, None, children)
+    return lambda _: element
+
+
+def _mechanisms(stream: Stream) -> Element | None:
+    names = stream.mechanisms()
+    return Element("mechanisms", NS.SASL, None, [text_element("mechanism", NS.SASL, name) for name in names])
+
+
+def _channel_bindings(stream: Stream) -> Element | None:
+    # XEP-0440 §2: lists only what really works on this connection.
+    if not stream.channel_bindings:
+        return None
+    types = [Element("channel-binding", NS.CHANNEL_BINDING, {"type": name}) for name in stream.channel_bindings]
+    return Element("sasl-channel-binding", NS.CHANNEL_BINDING, None, types)
+
+
+#: What every c2s stream has. Order is the order of ``<stream:features/>``.
+CORE_FEATURES: tuple[StreamFeature, ...] = (
+    StreamFeature("starttls", announcement("starttls", NS.TLS, Element("required", NS.TLS)), forbids=Fact.SECURE),
+    StreamFeature("mechanisms", _mechanisms, needs=Fact.SECURE, forbids=Fact.AUTHENTICATED),
+    StreamFeature("sasl-channel-binding", _channel_bindings, needs=Fact.SECURE, forbids=Fact.AUTHENTICATED),
+    StreamFeature("bind", announcement("bind", NS.BIND), needs=Fact.AUTHENTICATED, forbids=Fact.BOUND),
+)
+
+
+def build_features(stream: Stream, features: Iterable[StreamFeature], facts: Fact) -> Element:
+    """``<stream:features/>`` for a stream on which `facts` hold."""
+    built = (feature.build(stream) for feature in features if feature.is_offered(facts))
+    return Element("features", NS.STREAM, None, [element for element in built if element is not None])
+
+
+__all__ = ["CORE_FEATURES", "Fact", "StreamFeature", "announcement", "build_features"]
