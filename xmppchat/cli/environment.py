@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import tomllib
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 from xmppchat.cli.app import CONFIG_VARIABLE
 from xmppchat.core.component import Component
-from xmppchat.core.config import ServerConfig, load_config
+from xmppchat.core.config import ServerConfig, components_in, load_config
 
 DEFAULT = "xmppchat.toml"
 
@@ -47,15 +46,9 @@ def component_classes(arguments: Sequence[str] = (), given: str = "") -> tuple[t
     found = list(BUILTIN)
     for module in modules:
         try:
-            members = vars(importlib.import_module(module)).values()
+            found += [cls for cls in components_in(module) if cls not in found]
         except Exception:  # noqa: S112  whatever a foreign module does; loading the file reports it
             continue
-        found += [
-            member
-            for member in members
-            if isinstance(member, type) and issubclass(member, Component) and "name" in vars(member)
-            if member not in found
-        ]
     return tuple(found)
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
-
-from pydantic import BaseModel
 
 from xmppchat.cli import environment
 from xmppchat.cli.faults import CliError
 from xmppchat.core.config import ConfigError, ServerConfig
 from xmppchat.core.config import explain as find
-from xmppchat.core.options import Option, toml_value
+from xmppchat.core.options import Option, dotted, toml_value
 
 
 def explain(key: str, config: str, *, as_json: bool) -> None:
@@ -23,9 +19,10 @@ def explain(key: str, config: str, *, as_json: bool) -> None:
         raise CliError(error.args[0]) from None
     loaded = _loaded(config)
     if as_json:
-        print(json.dumps([_object(option, loaded) for option in found], ensure_ascii=False, indent=2, default=str))
-        return
-    print("\n\n".join(_text(option, loaded) for option in found))
+        objects = [_object(option, loaded, key) for option in found]
+        print(json.dumps(objects, ensure_ascii=False, indent=2, default=str))
+    else:
+        print("\n\n".join(_text(option, loaded, key) for option in found))
 
 
 def _loaded(config: str) -> ServerConfig | None:
@@ -38,25 +35,25 @@ def _loaded(config: str) -> ServerConfig | None:
         return None
 
 
-def _text(option: Option, loaded: ServerConfig | None) -> str:
+def _text(option: Option, loaded: ServerConfig | None, key: str) -> str:
     lines = [option.key, f"  {option.description}", f"  {type_and_bounds(option)}"]
-    if option.is_required:
-        lines.append("  required")
-    else:
-        lines.append(f"  default: {toml_value(option.default)}")
-    value = _value(option, loaded)
-    if value is not None and value != option.default:
-        lines.append(f"  here: {toml_value(value)}")
+    lines.append("  required" if option.is_required else f"  default: {toml_value(option.default)}")
+    if loaded is not None:
+        for path in _paths(option, loaded, key):
+            value, origin = loaded.current(path), loaded.origin(path)
+            name = f"{dotted(path)} = " if "DOMAIN" in option.path else ""
+            lines.append(f"  now: {name}{toml_value(value)} ({origin or 'the default'})")
     return "\n".join(lines)
 
 
 def type_and_bounds(option: Option) -> str:
-    """ "whole number, 1 to 20, in s"."""
-    unit = f"in {option.unit}" if option.unit and not option.unit.startswith("per ") else option.unit
-    return ", ".join(part for part in (option.type, option.bounds, unit) if part)
+    """What an option may be: "whole number, 1 to 20 s"."""
+    bounds = f"{option.bounds} {option.unit}".strip()
+    return ", ".join(part for part in (option.type, bounds) if part)
 
 
-def _object(option: Option, loaded: ServerConfig | None) -> dict[str, object]:
+def _object(option: Option, loaded: ServerConfig | None, key: str) -> dict[str, object]:
+    paths = [] if loaded is None else _paths(option, loaded, key)
     return {
         "key": option.key,
         "description": option.description,
@@ -65,17 +62,17 @@ def _object(option: Option, loaded: ServerConfig | None) -> dict[str, object]:
         "unit": option.unit,
         "required": option.is_required,
         "default": option.default,
-        "value": _value(option, loaded),
+        "values": [
+            {"key": dotted(path), "value": loaded.current(path), "set_at": loaded.origin(path) or None}
+            for path in paths
+            if loaded is not None
+        ],
     }
 
 
-def _value(option: Option, loaded: ServerConfig | None) -> object:
-    current: Any = loaded
-    for name in option.key.replace("components.", "component_options.", 1).split("."):
-        if isinstance(current, Mapping):
-            current = current.get(name)
-        elif isinstance(current, BaseModel | ServerConfig):
-            current = getattr(current, name, None)
-        else:
-            return None
-    return current
+def _paths(option: Option, loaded: ServerConfig, key: str) -> list[tuple[str, ...]]:
+    """Where `option` stands in the configuration: once, or once for each host that `key` does not exclude."""
+    if "DOMAIN" not in option.path:
+        return [option.path]
+    named = [domain for domain in loaded.hosts if domain in key]
+    return [tuple(domain if part == "DOMAIN" else part for part in option.path) for domain in named or loaded.hosts]

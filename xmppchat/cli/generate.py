@@ -57,7 +57,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
 
 def default_config(options: Iterable[Option]) -> str:
     """A configuration file with every option, its description and default; what has a default is commented out."""
-    lines = [f"# All options of xmppchat with their defaults; {_NOTE}.", "# Paths count from this file.", ""]
+    lines = ["# All options of xmppchat with their defaults. Paths count from this file.", f"# ({_NOTE})", ""]
     for table, group in groupby(options, key=lambda option: option.table):
         if table:
             lines += ["", f"[{_example_table(table)}]"]
@@ -93,8 +93,10 @@ def options_page(options: Iterable[Option]) -> str:
 def commands_page(specs: Iterable[CommandSpec]) -> str:
     """The reference of commands that components declare."""
     lines = ["# Commands", "", f"<!-- {_NOTE} -->", ""]
-    lines.append("Beside these there are `init`, `serve`, `check` and `config explain`; see `xmppchat --help`. Each")
-    lines.append("takes `--config FILE` and `--json`. A running server is asked through its control socket.")
+    lines.append(
+        "Beside these there are `init`, `serve`, `check` and `config explain`; see `xmppchat --help`. Those here"
+    )
+    lines.append("take `--config FILE` and `--json`, too. A running server is asked through its control socket.")
     for spec in sorted(specs, key=lambda spec: spec.name):
         arguments = "".join(f" {p.name.upper()}" for p in spec.parameters if p.is_required and not p.secret)
         lines += ["", f"## `xmppchat {spec.name}{arguments}`", "", spec.description, ""]

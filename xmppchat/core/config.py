@@ -24,12 +24,12 @@ from xmppchat.core import config_faults, toml_source
 from xmppchat.core.component import Component, ComponentConfig
 from xmppchat.core.config_faults import ConfigError, Fault
 from xmppchat.core.limits import Limits
-from xmppchat.core.options import Option, check_described, closest, options
+from xmppchat.core.options import Option, check_described, find, options
 from xmppchat.jid import JID, InvalidJID
 
 __all__ = [
     "ConfigError", "Fault", "HostConfig", "ListenConfig", "LoggingConfig", "ServerConfig", "StorageConfig",
-    "explain", "load_config",
+    "components_in", "explain", "load_config",
 ]  # fmt: skip
 
 ConfigT = TypeVar("ConfigT", bound=ComponentConfig)
@@ -44,9 +44,7 @@ class HostConfig(_Table):
 
     certificate: Path = Field(description="certificate chain in PEM format, the host's own certificate first")
     key: Path = Field(description="private key of the certificate in PEM format, without a passphrase")
-    admins: tuple[JID, ...] = Field(
-        default=(), description="addresses of the accounts that may administer this host"
-    )
+    admins: tuple[JID, ...] = Field(default=(), description="addresses of the accounts that may administer this host")
 
     @field_validator("admins", mode="before")
     @classmethod
@@ -56,9 +54,7 @@ class HostConfig(_Table):
         admins = tuple(item if isinstance(item, JID) else JID.parse(str(item)) for item in value)
         for admin in admins:
             if not admin.local or admin.resource:
-                raise ValueError(
-                    f"{str(admin)!r} is not an account's address; it looks like name@chat.example"
-                )
+                raise ValueError(f"{str(admin)!r} is not an account's address; it looks like name@chat.example")
         return admins
 
 
@@ -70,9 +66,7 @@ class ListenConfig(_Table):
         min_length=1,
         description='IP addresses to listen on; "::" is all of the machine, IPv4 included',
     )
-    starttls_port: int = Field(
-        default=5222, ge=0, le=65_535, description="port for clients, with STARTTLS; 0: off"
-    )
+    starttls_port: int = Field(default=5222, ge=0, le=65_535, description="port for clients, with STARTTLS; 0: off")
     direct_tls_port: int = Field(
         default=5223, ge=0, le=65_535, description="port for clients, with TLS from the first byte; 0: off"
     )
@@ -139,11 +133,15 @@ class ServerConfig:
     storage: StorageConfig = field(default_factory=StorageConfig)
     limits: Limits = field(default_factory=Limits)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
-    #: Built-in components and those of ``[components] load``.
+    #: The modules of ``[components] load``.
+    load: tuple[str, ...] = ()
+    #: Built-in components and those of the modules.
     component_classes: tuple[type[Component[Any]], ...] = ()
     #: The file this was read from.
     path: Path | None = None
     component_options: Mapping[str, Any] = field(default_factory=dict)
+    #: The line of each option that the file sets.
+    lines: Mapping[toml_source.Path, int] = field(default_factory=dict, repr=False)
 
     @property
     def control_socket(self) -> Path:
@@ -153,6 +151,21 @@ class ServerConfig:
     def component(self, cls: type[Component[ConfigT]]) -> ConfigT:
         """The options of a component."""
         return cast(ConfigT, cls.Config.model_validate(self.component_options.get(cls.name, {})))
+
+    def current(self, path: Sequence[str]) -> object:
+        """The value of the option at `path`, such as ``("limits", "roster_items")``; None where there is none."""
+        names = tuple(path)
+        if names[:1] == ("components",):
+            names = ("load",) if names == ("components", "load") else ("component_options", *names[1:])
+        value: Any = self
+        for name in names:
+            value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+        return cast(object, value)
+
+    def origin(self, path: Sequence[str]) -> str:
+        """Where the option at `path` was set, as "FILE:LINE"; "" where its default applies."""
+        line = self.lines.get(tuple(path))
+        return f"{self.path}:{line}" if line else ""
 
     @classmethod
     def for_tests(
@@ -172,9 +185,7 @@ class ServerConfig:
         """
         return cls(
             data_dir=data_dir,
-            hosts=MappingProxyType(
-                {_domain(name): HostConfig(certificate=certificate, key=key) for name in domains}
-            ),
+            hosts=MappingProxyType({_domain(name): HostConfig(certificate=certificate, key=key) for name in domains}),
             storage=StorageConfig(url=_absolute_url(storage_url, data_dir)),
             limits=Limits(profile="test") if limits is None else limits,
             component_options=components,
@@ -195,12 +206,12 @@ def load_config(path: Path, component_classes: Iterable[type[Component[Any]]]) -
     classes = _with_loaded(tuple(component_classes), values, path, lines, faults)
     model = file_model(classes)
     try:
-        file: Any = model.model_validate(values)
+        file: Any = model.model_validate(values, context={"base": path.parent})
     except ValidationError as error:
         raise ConfigError(faults + config_faults.collect(error, model, path, lines)) from None
     if faults:
         raise ConfigError(faults)
-    return _server_config(file, path, classes)
+    return _server_config(file, path, classes, lines)
 
 
 def file_model(classes: Iterable[type[Component[Any]]]) -> type[BaseModel]:
@@ -227,28 +238,21 @@ def file_model(classes: Iterable[type[Component[Any]]]) -> type[BaseModel]:
 
 
 def explain(classes: Iterable[type[Component[Any]]], key: str = "") -> list[Option]:
-    """The options whose key is `key` or begins with it; raises KeyError with a sentence if there is none."""
-    known = options(file_model(classes))
-    found = [option for option in known if not key or _is_within(option.key, key)]
-    if not found:
-        found = [option for option in known if option.name == key]
-    if not found:
-        guess = closest(key, [option.key for option in known]) or closest(
-            key, [option.name for option in known]
-        )
-        raise KeyError(f"there is no option {key!r}" + (f"; did you mean {guess!r}?" if guess else ""))
-    return found
+    """The options that `key` means; raises KeyError with a sentence if there are none (see `options.find`)."""
+    return find(options(file_model(classes)), key)
+
+
+def components_in(module: str) -> list[type[Component[Any]]]:
+    """The components that a module of ``[components] load`` holds, its submodules' too. Raises what the import does."""
+    return [
+        member for member in vars(importlib.import_module(module)).values()
+        if inspect.isclass(member) and issubclass(member, Component) and hasattr(member, "name")
+        and f"{member.__module__}.".startswith(f"{module}.")
+    ]  # fmt: skip
 
 
 class _NoOptions(ComponentConfig):
     """A component without options: an empty table is allowed."""
-
-
-def _is_within(option: str, key: str) -> bool:
-    wanted, parts = key.split("."), option.split(".")
-    return len(parts) >= len(wanted) and all(
-        part == want or part in ("DOMAIN", "NAME") for part, want in zip(parts, wanted, strict=False)
-    )
 
 
 def _read(path: Path) -> str:
@@ -277,24 +281,21 @@ def _with_loaded(
         if not isinstance(name, str):
             continue  # the model says so
         try:
-            members = vars(importlib.import_module(name))
+            new = components_in(name)
         except Exception as error:  # whatever a foreign module does at import
+            problem = f"{name} cannot be imported: {error}"
+        else:
+            problem = "" if new else f"{name} holds no component"
+            found += [cls for cls in new if cls not in found]
+        if problem:
             line = toml_source.line_of(lines, ("components", "load"))
-            faults.append(Fault(path, line, f"components.load: {name} cannot be imported: {error}"))
-            continue
-        new = [
-            member for member in members.values()
-            if inspect.isclass(member) and issubclass(member, Component)
-            and member.__module__.startswith(name) and hasattr(member, "name") and member not in found
-        ]  # fmt: skip
-        if not new:
-            line = toml_source.line_of(lines, ("components", "load"))
-            faults.append(Fault(path, line, f"components.load: {name} holds no component"))
-        found += new
+            faults.append(Fault(path, line, f"components.load: {problem}"))
     return tuple(found)
 
 
-def _server_config(file: Any, path: Path, classes: tuple[type[Component[Any]], ...]) -> ServerConfig:
+def _server_config(
+    file: Any, path: Path, classes: tuple[type[Component[Any]], ...], lines: dict[toml_source.Path, int]
+) -> ServerConfig:
     base = path.parent
     data_dir = base / file.data_dir
     hosts = {
@@ -308,11 +309,13 @@ def _server_config(file: Any, path: Path, classes: tuple[type[Component[Any]], .
         storage=StorageConfig(url=_absolute_url(file.storage.url, data_dir)),
         limits=file.limits,
         logging=file.logging,
+        load=file.components.load,
         component_classes=classes,
         path=path,
         component_options=MappingProxyType(
             {cls.name: getattr(file.components, cls.name) for cls in classes if cls.Config.model_fields}
         ),
+        lines=MappingProxyType(lines),
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from xmppchat.core import toml_source
-from xmppchat.core.options import closest, inner_model, options, toml_value
+from xmppchat.core.options import closest, dotted, inner_model, options, toml_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +86,6 @@ def _unknown(names: tuple[str, ...], model: type[BaseModel]) -> str:
     if elsewhere:
         return f"{text}; did you mean {elsewhere[0].name} in [{elsewhere[0].table}]?"
     return text
-
-
-def dotted(names: Sequence[str]) -> str:
-    """A key as it is written: quoted where TOML wants quotes."""
-    return ".".join(
-        n if n.replace("_", "").replace("-", "").isalnum() and n.isascii() else f'"{n}"' for n in names
-    )
 
 
 def _names(location: Sequence[object]) -> tuple[str, ...]:

@@ -196,7 +196,8 @@ class TokenBucket:
             self._level = min(self._burst, self._level + (now - self._then) * self._rate)
             self._then = now
         self._level -= amount
-        return 0.0 if self._level >= 0 else -self._level / self._rate
+        # What rounding leaves of a debt is none.
+        return 0.0 if self._level > -1e-9 else -self._level / self._rate
 
 
 class LimitCounters:

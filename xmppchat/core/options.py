@@ -10,7 +10,7 @@ import difflib
 import inspect
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from xmppchat.core.secret import Secret
 from xmppchat.core.tables import DeclarationError
 
 
@@ -33,6 +34,11 @@ class Option:
     bounds: str
     unit: str
     description: str
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The parts of its key."""
+        return tuple(self.key.split("."))
 
     @property
     def table(self) -> str:
@@ -71,6 +77,40 @@ def inner_model(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
     return None, False
 
 
+def find(known: Sequence[Option], key: str) -> list[Option]:
+    """The options that `key` means: all for "", one by its key or name, or those of a table.
+
+    A component's table may be called by the component's name, a host's by its domain, quoted or not. Raises KeyError
+    with a sentence if there is none.
+    """
+    path = _path(key, {option.name for option in known if option.table == "hosts.DOMAIN"})
+    found = [option for option in known if _is_within(option.path, path)]
+    if not found:
+        found = [option for option in known if option.name == key or option.table == f"components.{key}"]
+    if not found:
+        tables = {option.table for option in known}
+        names = [*(o.key for o in known), *(o.name for o in known), *tables, *(t.rpartition(".")[2] for t in tables)]
+        guess = closest(key, names)
+        raise KeyError(f"there is no option {key!r}" + (f"; did you mean {guess!r}?" if guess else ""))
+    return found
+
+
+def _path(key: str, host_options: set[str]) -> tuple[str, ...]:
+    path = tuple(key.split(".")) if key else ()
+    if path[:1] == ("hosts",):
+        # A domain has dots of its own: it is what stands between the table and the option, if there is one.
+        has_option = len(path) > 2 and path[-1] in host_options
+        domain = ".".join(path[1:-1] if has_option else path[1:]).strip("\"'")
+        path = ("hosts", *filter(None, [domain]), *(path[-1:] if has_option else ()))
+    return path
+
+
+def _is_within(option: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    return len(option) >= len(wanted) and all(
+        part == want or part == "DOMAIN" for part, want in zip(option, wanted, strict=False)
+    )
+
+
 def check_described(model: type[BaseModel]) -> None:
     """Raise :class:`DeclarationError` if an option of `model` has no description or one of several lines."""
     for name, field in model.model_fields.items():
@@ -91,8 +131,19 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
+def dotted(names: Sequence[str]) -> str:
+    """A key as it is written: quoted where TOML wants quotes."""
+    return ".".join(
+        n if n.replace("_", "").replace("-", "").isalnum() and n.isascii() else f'"{n}"' for n in names
+    )
+
+
 def toml_value(value: object) -> str:
-    """`value` as TOML writes it."""
+    """`value` as TOML writes it; "none" for None, which TOML cannot say."""
+    if value is None:
+        return "none"
+    if isinstance(value, Secret):
+        return f"secret of {value.source}" if value.source else "secret"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Enum):
@@ -144,7 +195,9 @@ def type_name(annotation: Any) -> str:
         return f"list of {type_name(arguments[0])}s"
     if inspect.isclass(annotation) and issubclass(annotation, Enum):
         return " | ".join(toml_value(member.value) for member in annotation)
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+    names: dict[Any, str] = {
+        str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", Secret: "secret",
+    }  # fmt: skip
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 

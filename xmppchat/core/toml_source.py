@@ -1,7 +1,6 @@
 """Where in a TOML text an option stands, so that a fault can name its line.
 
-:mod:`tomllib` tells no positions. This finder knows tables and keys, which is enough: what it cannot place
-gets the line of the table around it.
+:mod:`tomllib` tells no positions. This finder cuts a valid text into its statements and lets tomllib read each.
 """
 
 from __future__ import annotations
@@ -12,26 +11,28 @@ from typing import Any
 
 Path = tuple[str, ...]
 
-_HEADER = re.compile(r"\s*(\[\[?.*?\]?\])\s*(?:#.*)?$")
-_KEY = re.compile(r"""\s*((?:[A-Za-z0-9_.\- ]|"[^"]*"|'[^']*')+?)\s*=""")
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
 def find_lines(text: str) -> dict[Path, int]:
-    """The line (from 1) of each table and key in `text`."""
+    """The line (from 1) of each table and key in `text`, which is valid TOML."""
     lines: dict[Path, int] = {}
     table: Path = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        header = _HEADER.match(line)
-        path = _path_of(header.group(1)) if header else None
-        if path is not None:
-            table = path
-            lines.setdefault(table, number)
-            continue
-        key = _KEY.match(line)
-        path = _path_of(f"{key.group(1)} = 0") if key else None
-        if path is not None:
-            lines.setdefault(table + path, number)
+    begin, statement = 0, ""
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        begin, statement = (begin, f"{statement}\n{line}") if statement else (number, line)
+        try:
+            value = tomllib.loads(statement)
+        except tomllib.TOMLDecodeError:
+            continue  # a value that goes on in the next line
+        is_table = statement.lstrip().startswith("[")
+        statement = ""
+        paths = _paths(value)
+        if is_table and paths:
+            table = paths[-1]
+            paths = [()]
+        for path in paths:
+            lines.setdefault(table + path, begin)
     return lines
 
 
@@ -56,16 +57,13 @@ def syntax_fault(error: tomllib.TOMLDecodeError, text: str) -> tuple[int, str]:
     return line, _AT_LINE.sub("", message).replace("(at end of document)", "at the end of the file").strip()
 
 
-def _path_of(snippet: str) -> Path | None:
-    try:
-        value: Any = tomllib.loads(snippet)
-    except tomllib.TOMLDecodeError:
-        return None
-    path: list[str] = []
-    while isinstance(value, dict | list) and value:
-        if isinstance(value, list):
-            value = value[0]
-        else:
-            key, value = next(iter(value.items()))
-            path.append(key)
-    return tuple(path) or None
+def _paths(value: dict[str, Any]) -> list[Path]:
+    """The path of everything in `value`, outer before inner. Of tables in a list the first stands for all."""
+    found: list[Path] = []
+    for key, inner in value.items():
+        found.append((key,))
+        if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+            inner = inner[0]
+        if isinstance(inner, dict):
+            found += [(key, *path) for path in _paths(inner)]
+    return found

@@ -28,6 +28,7 @@ MAX_BYTES = 1_048_576
 """The size of a request; an answer may be as long as it takes, its reader trusts the server."""
 READ_SECONDS = 10.0
 MAX_CONNECTIONS = 16
+_ROOT = 0
 _MAX_PATH = 107  # sun_path of Linux holds 108 bytes, the last is NUL
 
 Execute = Callable[[str, dict[str, object]], Awaitable[object]]
@@ -205,4 +206,4 @@ def _is_allowed(connection: socket.socket) -> bool:
     if option is None:
         return True  # the modes of directory and socket stand alone
     _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
-    return uid in (0, os.geteuid())
+    return uid in (_ROOT, os.geteuid())

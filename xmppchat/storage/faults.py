@@ -50,7 +50,7 @@ def reason(error: BaseException) -> str | None:
 
 
 def translate(error: BaseException) -> BaseException:
-    """The error in the words of the commit gate: a conflict, the database unavailable, or as it is (a mistake of ours)."""
+    """The error in the words of the commit gate; one that is a mistake of this program's stays as it is."""
     if isinstance(error, IntegrityError):
         return WriteConflict(f"the write breaks a rule of the database: {error.orig}")
     why = reason(error)

@@ -47,7 +47,7 @@ def migrate(connection: Connection, name: str) -> None:
     known = revisions()
     current = current_revision(connection)
     if current == known[-1]:
-        return  # the usual start does without the import of Alembic (a quarter of a second)
+        return  # the usual start does without the import of Alembic (a tenth of a second)
     if current is not None and current not in known:
         raise SchemaTooNew(
             f"{name} has schema {current} and was written by a newer version of xmppchat; this one knows schemas up to "
@@ -74,12 +74,13 @@ def _write_revision(message: str) -> None:
     """Write a migration from the newest one to the schema of today, to be completed by hand."""
     from alembic import command
 
-    with tempfile.TemporaryDirectory() as directory:
-        with writing_engine(Path(directory, "new.db"), busy_timeout=1).connect() as connection:
-            config = alembic_config(connection)
-            command.upgrade(config, "head")
-            revision = f"{int(revisions()[-1]) + 1:04d}"
-            command.revision(config, message, autogenerate=True, rev_id=revision)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        writing_engine(Path(directory, "new.db"), busy_timeout=1).connect() as connection,
+    ):
+        config = alembic_config(connection)
+        command.upgrade(config, "head")
+        command.revision(config, message, autogenerate=True, rev_id=f"{int(revisions()[-1]) + 1:04d}")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def writing_engine(path: Path, *, busy_timeout: float) -> Engine:
         connection.isolation_level = None
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         if mode != "wal":
-            raise DatabaseError(f"the file system of {path} cannot hold the database (no shared memory); use a local disk")
+            raise DatabaseError(f"{path} is on a file system that cannot hold it (no shared memory); use a local disk")
         for pragma in _WRITER_PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 

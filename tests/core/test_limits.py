@@ -1,0 +1,93 @@
+"""Limits, their profiles, and the token bucket."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from xmppchat.core.limits import PROFILES, LimitCounters, Limits, TokenBucket
+from xmppchat.protocol import xmlreader
+
+
+def test_the_defaults_are_those_of_the_reader() -> None:
+    assert Limits().reader_trusted() == xmlreader.TRUSTED
+    assert Limits().reader_untrusted() == xmlreader.UNTRUSTED
+
+
+def test_a_profile_sets_defaults_and_an_override_wins() -> None:
+    limits = Limits(profile="test", roster_items=3, session_stanza_rate=5)
+    assert (limits.roster_items, limits.session_stanza_rate, limits.session_byte_rate) == (3, 5, 0)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_are_within_the_bounds(profile: str) -> None:
+    assert Limits.model_validate({"profile": profile}).profile == profile
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"stanza_bytes": 9_999}, {"roster_items": -1}, {"roster_itms": 1}, {"profile": "fast"}, {"profile": ["a"]}],
+)
+def test_nonsense_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Limits.model_validate(values)
+
+
+def test_no_buckets_where_rates_are_off() -> None:
+    assert Limits(profile="test").session_buckets(0.0) is None
+    assert Limits(profile="benchmark").session_buckets(0.0) is None
+
+
+def test_one_rate_can_be_off() -> None:
+    buckets = Limits(session_byte_rate=0).session_buckets(0.0)
+    assert buckets is not None
+    by_bytes, by_stanzas = buckets
+    assert by_bytes.take(0.0, 900_000_000) == 0.0
+    assert by_stanzas.take(0.0, 201) > 0.0
+
+
+def test_the_longest_stanza_passes_a_full_bucket() -> None:
+    limits = Limits()
+    buckets = limits.session_buckets(5.0)
+    assert buckets is not None
+    assert buckets[0].take(5.0, limits.stanza_bytes) == 0.0
+
+
+def test_a_bucket_lends_and_tells_the_wait() -> None:
+    bucket = TokenBucket(10, 20, now=100.0)
+    assert bucket.take(100.0, 20) == 0.0
+    assert bucket.take(100.0, 5) == 0.5
+    assert bucket.take(100.5, 0) == 0.0
+    assert bucket.take(100.6, 1) == 0.0
+
+
+def test_a_clock_that_goes_back_gives_nothing() -> None:
+    bucket = TokenBucket(10, 10, now=100.0)
+    bucket.take(100.0, 10)
+    assert bucket.take(50.0, 1) == 0.1
+    assert bucket.take(100.0, 0) == 0.1
+
+
+def test_a_bucket_without_rate_is_a_mistake() -> None:
+    with pytest.raises(ValueError):
+        TokenBucket(0, 10)
+
+
+@given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 50)), max_size=30))
+def test_who_waits_as_told_never_gets_more_than_burst_and_rate(steps: list[tuple[float, float]]) -> None:
+    bucket, now, total = TokenBucket(7, 50, 0.0), 0.0, 0.0
+    for pause, amount in steps:
+        now += pause
+        wait = bucket.take(now, amount)
+        total += amount
+        now += wait
+        assert total <= 50 + 7 * now + 1e-6
+
+
+def test_counters() -> None:
+    counters = LimitCounters()
+    counters.fired("roster_items")
+    counters.fired("roster_items")
+    assert counters.counts["roster_items"] == 2

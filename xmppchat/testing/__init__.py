@@ -1,0 +1,1 @@
+"""For tests: transcripts of who sends and who receives what, and the drivers that run them."""

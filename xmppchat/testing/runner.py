@@ -1,0 +1,364 @@
+"""Runs transcripts: sets up accounts, rosters and clients through the protocol, then goes step by step."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from xmppchat.protocol.element import Element
+from xmppchat.protocol.errors import StreamError
+from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.xmlreader import CLOSED, TRUSTED, XmlReader
+from xmppchat.testing import matching
+from xmppchat.testing.transcript import ClientLine, RosterLine, Step, Transcript, TranscriptError
+from xmppchat.testing.wire_client import WireClient
+
+
+@dataclass(slots=True)
+class Habit:
+    """A difference of another server that shows in so many stanzas that it is settled once, not in each transcript.
+
+    `loosen` makes a pattern that the server's way fits too; `verdict` and `quotation` say who is right, as behind
+    ``@prosody``. `uses` counts where it made the difference: a habit without a use is stale.
+    """
+
+    verdict: str
+    quotation: str
+    loosen: Callable[[Element], Element]
+    uses: int = 0
+
+
+class Driver(Protocol):
+    """How a transcript reaches a server."""
+
+    name: str  # "prosody" is a second opinion: there the @prosody blocks hold
+    domain: str
+    habits: Sequence[Habit]
+
+    async def create_account(self, localpart: str, password: str) -> None:
+        """Make an account."""
+
+    async def connect(self) -> WireClient:
+        """A client whose stream is open and secure."""
+
+    async def settle(self, clients: Sequence[WireClient]) -> None:
+        """Return once everything sent was handled, and everything caused by it was received."""
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass; asked for only by transcripts that are "memory only"."""
+
+
+class Mismatch(AssertionError):
+    """The server did not do what the transcript says; the message begins with file and line."""
+
+
+async def run(transcript: Transcript, driver: Driver) -> None:
+    """Run a transcript. Raises :class:`Mismatch`."""
+    runner = _Runner(transcript, driver)
+    try:
+        await runner.set_up()
+        await runner.go()
+    finally:
+        await runner.tear_down()
+
+
+#: Who sends what so that "romeo -> juliet" gets into a state of RFC 6121 Appendix A.1. "<" is the contact.
+_WAYS = {
+    "none": (),
+    "none + pending out": (">subscribe",),
+    "none + pending in": ("<subscribe",),
+    "none + pending out+in": (">subscribe", "<subscribe"),
+    "to": (">subscribe", "<subscribed"),
+    "to + pending in": (">subscribe", "<subscribed", "<subscribe"),
+    "from": ("<subscribe", ">subscribed"),
+    "from + pending out": ("<subscribe", ">subscribed", ">subscribe"),
+    "both": (">subscribe", "<subscribed", "<subscribe", ">subscribed"),
+}
+
+
+class _Runner:
+    def __init__(self, transcript: Transcript, driver: Driver) -> None:
+        self._transcript = transcript
+        self._driver = driver
+        self._lines = {line.name: line for line in transcript.clients}
+        self._names = Names(transcript, driver.domain)
+        self._clients: dict[str, WireClient] = {}
+        self._everyone: list[WireClient] = []
+        self._is_prosody = driver.name == "prosody"
+
+    # --- before and after ----------------------------------------------------------------
+
+    async def set_up(self) -> None:
+        for account in dict.fromkeys(line.account for line in self._transcript.clients if not line.is_stream):
+            await self._driver.create_account(self._names.local(account), self._names.password)
+        if self._transcript.rosters:
+            await self._establish_rosters()
+        for line in self._transcript.clients:
+            if not line.is_offline:
+                await self._appear(line)
+        await self._settle()
+        for client in self._clients.values():
+            client.inbox.clear()
+
+    async def _establish_rosters(self) -> None:
+        names = dict.fromkeys(name for line in self._transcript.rosters for name in (line.account, line.contact))
+        clients = {name: await self._log_in(name, "set-up") for name in names}
+        for roster in self._transcript.rosters:
+            for action in _WAYS[roster.state]:
+                await self._subscribe(clients, roster, action)
+        for client in clients.values():
+            await client.close()
+        self._everyone.clear()
+        await self._settle()
+
+    async def _subscribe(self, clients: dict[str, WireClient], roster: RosterLine, action: str) -> None:
+        sender, recipient = roster.account, roster.contact
+        if action[0] == "<":
+            sender, recipient = recipient, sender
+        clients[sender].write(f"<presence type='{action[1:]}' to='{self._names.bare(recipient)}'/>")
+        await self._driver.settle(list(clients.values()))
+
+    async def _log_in(self, account: str, resource: str) -> WireClient:
+        client = await self._driver.connect()
+        self._everyone.append(client)
+        await client.log_in(self._names.local(account), self._names.password, resource)
+        return client
+
+    async def _appear(self, line: ClientLine) -> None:
+        if line.is_stream:
+            client = self._clients[line.name] = await self._driver.connect()
+            self._everyone.append(client)
+            return
+        client = self._clients[line.name] = await self._log_in(line.account, line.resource)
+        if line.is_interested:
+            await client.request("get", f"<query xmlns='{NS.ROSTER}'/>")
+        if not line.is_unavailable:
+            priority = "" if line.priority is None else f"<priority>{line.priority}</priority>"
+            client.write(f"<presence>{priority}</presence>")
+            await self._settle()
+
+    async def tear_down(self) -> None:
+        for client in self._everyone:
+            await client.close()
+        await self._driver.settle([])
+
+    # --- the steps -----------------------------------------------------------------------
+
+    async def go(self) -> None:
+        for step in self._transcript.steps:
+            if step.kind in _EXPECTATIONS:
+                await self._expect(step)
+            else:
+                await self._act(step)
+                await self._settle()
+            if self._is_prosody and step.difference is not None and step.difference.is_end:
+                return
+        for name in self._clients:
+            self._expect_nothing(name, f"{self._transcript.path}: at the end")
+
+    async def _act(self, step: Step) -> None:
+        line = self._lines.get(step.client)
+        if step.kind == "time passes":
+            await self._driver.advance(step.seconds)
+        elif step.kind == "everybody reads":
+            for everyone in self._clients.values():
+                everyone.inbox.clear()
+        elif step.kind == "connects" and line is not None:
+            self._clients[step.client] = await self._log_in(line.account, line.resource)
+        else:
+            await self._act_on(self._client(step.client, step), step)
+
+    async def _act_on(self, client: WireClient, step: Step) -> None:
+        if step.kind == "reads":
+            client.inbox.clear()
+        elif step.kind == "logs in":
+            line = self._lines[step.client]
+            await client.log_in(self._names.local(line.account), self._names.password, line.resource)
+        elif step.kind == "disconnects":
+            await client.close()
+            del self._clients[step.client]
+        elif step.kind == "vanishes":
+            await client.vanish()
+            del self._clients[step.client]
+        else:
+            for element in self._stanzas(step.xml, step.line):
+                if step.to:
+                    element = element.replace(attributes={"to": self._client(step.to, step).jid})
+                client.write(element.to_xml(NS.CLIENT))
+
+    async def _settle(self) -> None:
+        await self._driver.settle([client for client in self._everyone if not client.is_closed])
+
+    # --- expectations --------------------------------------------------------------------
+
+    async def _expect(self, step: Step) -> None:
+        place = self._place(step)
+        if step.kind == "nobody receives":
+            for name in self._clients:
+                self._expect_nothing(name, place)
+            return
+        client = self._client(step.client, step)
+        if step.kind == "is disconnected":
+            with contextlib.suppress(TimeoutError):
+                await client.until_closed()
+            if not client.is_closed:
+                raise Mismatch(f"{place} {step.client} is still connected")
+            return
+        wanted = self._stanzas(step.xml, step.line)
+        if not client.jid:  # nothing settles a stream before authentication
+            with contextlib.suppress(TimeoutError):
+                await client.until_received(len(wanted))
+        if self._is_prosody and step.difference is not None:
+            self._expect_difference(client, step, wanted)
+            return
+        problem = self._take(client, wanted, step.kind)
+        if problem is not None:
+            raise Mismatch(f"{place} {step.client}: {problem}\n{_shown(client)}")
+
+    def _expect_difference(self, client: WireClient, step: Step, wanted: list[Element]) -> None:
+        assert step.difference is not None
+        if self._take(client, wanted, step.kind) is None:
+            place = f"{self._transcript.path}:{step.difference.line}:"
+            raise Mismatch(f"{place} Prosody does the same here: the @prosody block is stale")
+        instead = self._stanzas(step.difference.xml, step.difference.line)
+        kind = "receives" if step.kind == "receives nothing" else step.kind
+        problem = self._take(client, instead, kind)
+        if problem is not None:
+            raise Mismatch(f"{self._place(step)} {step.client} on Prosody: {problem}\n{_shown(client)}")
+
+    def _take(self, client: WireClient, wanted: list[Element], kind: str) -> str | None:
+        """Take `wanted` out of the inbox, or say why that cannot be and leave it."""
+        if kind == "receives nothing":
+            return "received something" if client.inbox else None
+        count = len(wanted)
+        received = client.inbox[:count]
+        if len(received) < count:
+            return f"received {len(received)} stanzas, not {count}"
+        patterns = [self._loosened(pattern) for pattern in wanted]
+        if kind == "receives in any order":
+            assigned = matching.assign(patterns, received)
+            if assigned is None:
+                return _closest(patterns, received)
+            received = assigned
+        for pattern, element in zip(patterns, received, strict=True):
+            problem = matching.difference(pattern, element)
+            if problem is not None:
+                return problem
+        del client.inbox[:count]
+        for pattern, original, element in zip(patterns, wanted, received, strict=True):
+            self._names.captured.update(matching.captured(pattern, element))
+            self._count_habits(original, element)
+        return None
+
+    def _loosened(self, pattern: Element, without: Habit | None = None) -> Element:
+        for habit in self._driver.habits:
+            if habit is not without:
+                pattern = habit.loosen(pattern)
+        return pattern
+
+    def _count_habits(self, pattern: Element, element: Element) -> None:
+        for habit in self._driver.habits:
+            if not matching.matches(self._loosened(pattern, without=habit), element):
+                habit.uses += 1
+
+    def _expect_nothing(self, name: str, place: str) -> None:
+        client = self._clients[name]
+        if client.inbox:
+            raise Mismatch(f"{place} {name} received something\n{_shown(client)}")
+
+    # --- names ---------------------------------------------------------------------------
+
+    def _client(self, name: str, step: Step) -> WireClient:
+        try:
+            return self._clients[name]
+        except KeyError:
+            raise Mismatch(f"{self._place(step)} {name} is not connected") from None
+
+    def _place(self, step: Step) -> str:
+        return f"{self._transcript.path}:{step.line}:"
+
+    def _stanzas(self, xml: str, line: int) -> list[Element]:
+        try:
+            return read_stanzas(self._names.replace(xml))
+        except ValueError as error:
+            raise TranscriptError(f"{self._transcript.path}:{line}: {error}") from None
+
+
+class Names:
+    """What ``{…}`` in a transcript stands for in one run."""
+
+    def __init__(self, transcript: Transcript, domain: str) -> None:
+        suffix = secrets.token_hex(4)
+        self.domain = domain
+        self.password = f"secret-{suffix}"
+        self.captured: dict[str, str] = {}
+        self._suffix = suffix
+        self._accounts = transcript.accounts
+        self._resources = {line.name: line.resource for line in transcript.clients}
+
+    def local(self, account: str) -> str:
+        """The localpart."""
+        return f"{account}-{self._suffix}"
+
+    def bare(self, account: str) -> str:
+        """The bare JID."""
+        return f"{self.local(account)}@{self.domain}"
+
+    def replace(self, text: str) -> str:
+        """`text` with everything replaced. Raises ValueError."""
+        return _REPLACED.sub(self._value, text)
+
+    def _value(self, found: re.Match[str]) -> str:
+        name = found[1]
+        if name == "domain":
+            return self.domain
+        if name.startswith("error "):
+            _, kind, condition = name.split()
+            return f'<error type="{kind}"><{condition} xmlns="{NS.STANZA_ERROR}"/>{matching.ANYTHING}</error>'
+        if name in self.captured:
+            return self.captured[name]
+        client, _, part = name.rpartition(".")
+        account = client.partition("/")[0]
+        if account in self._accounts:
+            if part == "full" and client in self._resources:
+                return f"{self.bare(account)}/{self._resources[client]}"
+            parts = {"bare": self.bare(account), "local": self.local(account), "password": self.password}
+            if part in parts:
+                return parts[part]
+        raise ValueError(f"{found[0]} stands for nothing")
+
+
+_EXPECTATIONS = ("receives", "receives in any order", "receives nothing", "nobody receives", "is disconnected")
+_REPLACED = re.compile(r"\{(error [a-z]+ [a-z-]+|[a-z][\w./-]*)\}")
+
+
+def read_stanzas(xml: str) -> list[Element]:
+    """The elements in `xml`, as on a stream of a client. Raises ValueError."""
+    reader = XmlReader(TRUSTED)
+    reader.one_at_a_time = False
+    header = f"<stream:stream xmlns='{NS.CLIENT}' xmlns:stream='{NS.STREAM}'>"
+    try:
+        items = reader.feed(f"{header}{xml.strip()}</stream:stream>".encode())
+    except StreamError as error:
+        raise ValueError(error.text) from None
+    if not items or items[-1] is not CLOSED:
+        raise ValueError("an element has no end")
+    return [item for item in items if isinstance(item, Element)]
+
+
+def _closest(wanted: list[Element], received: list[Element]) -> str:
+    for pattern in wanted:
+        problems = [matching.difference(pattern, element) for element in received]
+        if all(problems):
+            return "; or ".join(problem for problem in problems if problem)
+    return "two of what is expected are the same stanza"
+
+
+def _shown(client: WireClient) -> str:
+    if not client.inbox:
+        return "  (nothing was received)"
+    return "\n".join(f"  received: {element.to_xml(NS.CLIENT)}" for element in client.inbox)
