@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from live_server import Certificates, LiveServer, make_certificates, wait_for
 
-from tests.live_server import Certificates, LiveServer, make_certificates, wait_for
 from xmppchat.testing.wire_client import ClientFailure, TcpClient
 
 
@@ -98,7 +98,7 @@ async def test_a_message_for_later_is_not_acknowledged_before_it_is_on_disk(
     # The recipient's account is in memory: of a cold one, only what is for it would wait.
     client.write(f"<iq type='get' id='warm' to='juliet@{prepared.domain}/none'><ping xmlns='urn:xmpp:ping'/></iq>")
     await client.take(lambda element: element.get("id") == "warm")
-    client.write("<message to='juliet@{0}' type='chat' id='m1'><body>Hi</body></message>".format(prepared.domain))
+    client.write(f"<message to='juliet@{prepared.domain}' type='chat' id='m1'><body>Hi</body></message>")
     # What comes behind the message in the same session acknowledges it: it may not be answered either.
     with pytest.raises(ClientFailure):
         await client.request("get", "<query xmlns='jabber:iq:roster'/>")
@@ -116,8 +116,9 @@ async def test_what_was_acknowledged_survives_kill_9(prepared: LiveServer) -> No
     await romeo.request("set", ROSTER_SET)
     romeo.write(f"<iq type='get' id='warm' to='juliet@{prepared.domain}/none'><ping xmlns='urn:xmpp:ping'/></iq>")
     await romeo.take(lambda element: element.get("id") == "warm")
+    juliet_jid = f"juliet@{prepared.domain}"
     for number in range(50):
-        romeo.write(f"<message to='juliet@{prepared.domain}' type='chat' id='m{number}'><body>{number}</body></message>")
+        romeo.write(f"<message to='{juliet_jid}' type='chat' id='m{number}'><body>{number}</body></message>")
     await romeo.barrier()  # its answer stands behind all fifty
     prepared.kill()
     assert stored(prepared, MESSAGES) == [(50,)]

@@ -1,44 +1,138 @@
-"""``xmppchat check``: everything wrong with a configuration and its certificates, before a start finds it."""
+"""``xmppchat check``: everything wrong with a configuration and what it names, before a start finds it."""
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 import stat
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 from xmppchat.cli import environment
 from xmppchat.core.config import ServerConfig
-from xmppchat.network import certificates
+from xmppchat.network import certificates, control
+
+OK, WARNING, ERROR = "ok", "warning", "error"
+
+
+class Line(NamedTuple):
+    """What was found about one thing: "ok", "warning" or "error", and a sentence with the next step."""
+
+    severity: str
+    text: str
 
 
 def check(config: str) -> int:
     """Print what is found; returns the exit status, 1 where a start would fail or clients would refuse."""
     loaded = environment.load(config)
-    findings = list(find(loaded))
-    for severity, text in findings:
-        print(f"{severity}: {text}")
-    if any(severity == "error" for severity, _ in findings):
-        return 1
-    hosts = ", ".join(loaded.hosts)
-    print(f"{loaded.path} is fine: serves {hosts}" if not findings else f"{loaded.path} can be used: serves {hosts}")
-    return 0
+    lines = [Line(OK, f"{loaded.path}: serves {', '.join(loaded.hosts)}"), *find(loaded)]
+    for line in lines:
+        print(f"{line.severity}: {line.text}")
+    return int(any(line.severity == ERROR for line in lines))
 
 
-def find(config: ServerConfig) -> Iterator[tuple[str, str]]:
-    """(severity, text) of each finding."""
-    for name, host in config.hosts.items():
-        files = certificates.CertificateFiles(name, host.certificate, host.key)
-        for finding in certificates.check(files):
-            yield finding.severity, finding.text
-    if not config.listen.starttls_port and not config.listen.direct_tls_port:
-        yield "error", "both ports in [listen] are off, so nobody can connect"
-    directory = config.data_dir
-    if directory.exists():
-        if not directory.is_dir():
-            yield "error", f"{directory}: data_dir is no directory"
-        elif directory.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            yield "warning", f"{directory}: other users of this machine can look into it; chmod 700"
+def find(config: ServerConfig) -> Iterator[Line]:
+    """A line for everything looked at, in the order of a start. Changes nothing."""
+    yield from _certificates(config)
+    yield from _data_dir(config.data_dir)
+    try:
+        is_running = control.is_running(config.control_socket)
+    except control.ControlError as error:
+        is_running = False
+        yield Line(ERROR, str(error))
+    yield _database(config.storage.url, is_running=is_running)
+    yield from _ports(config, is_running=is_running)
     if config.limits.profile != "default":
-        yield (
-            "warning",
-            f"limits.profile is {config.limits.profile!r}: not for a server that others can reach",
-        )
+        text = f"limits.profile is {config.limits.profile!r}: not for a server that others can reach"
+        yield Line(WARNING, text)
+
+
+def _certificates(config: ServerConfig) -> Iterator[Line]:
+    for name, host in config.hosts.items():
+        found = certificates.check(certificates.CertificateFiles(name, host.certificate, host.key))
+        yield from (Line(finding.severity, finding.text) for finding in found)
+        if all(finding.severity != ERROR for finding in found):
+            end = certificates.describe(host.certificate).not_after
+            yield Line(OK, f"{host.certificate}: covers {name}, its key fits, valid until {end:%Y-%m-%d}")
+
+
+def _data_dir(directory: Path) -> Iterator[Line]:
+    existing = directory
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        yield Line(ERROR, f"{existing}: is no directory, so data_dir cannot be there")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield Line(ERROR, f"{existing}: the user who runs this may not write there; chown it, or change data_dir")
+    elif existing is directory and directory.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Line(WARNING, f"{directory}: other users of this machine can look into it; chmod 700")
+
+
+def _database(url: str, *, is_running: bool) -> Line:
+    # SQLAlchemy takes a while to import: only where it is needed.
+    from xmppchat.storage import sqlite
+    from xmppchat.storage.faults import DatabaseError
+
+    try:
+        path = sqlite.database_path(url)
+        if is_running:
+            return Line(OK, f"{path}: in use by the server, which is running")
+        if not path.exists():
+            return Line(OK, f"{path}: will be made at the first start")
+        lock = sqlite.ProcessLock.take(path)
+        try:
+            return Line(OK, f"{path}: {_schema(path)}")
+        finally:
+            lock.release()
+    except DatabaseError as error:
+        return Line(ERROR, str(error))
+    except OSError as error:
+        return Line(ERROR, f"{error.filename}: {error.strerror}")
+
+
+def _schema(path: Path) -> str:
+    """What a start will do about the schema. Raises DatabaseError where it cannot."""
+    from sqlalchemy.exc import DBAPIError
+
+    from xmppchat.storage import faults, migrate, sqlite
+
+    try:
+        with sqlite.reading_engine(path, busy_timeout=1.0).connect() as connection:
+            current, known = migrate.current_revision(connection), migrate.revisions()
+    except DBAPIError as error:
+        raise faults.DatabaseError(f"{path}: {faults.reason(error) or error.orig}") from None
+    if current == known[-1]:
+        return "can be opened"
+    if current is None or current in known:
+        return "can be opened; the next start brings it to this version's schema, so back it up before"
+    raise faults.SchemaTooNew(f"{path} was written by a newer version of xmppchat: start that one")
+
+
+def _ports(config: ServerConfig, *, is_running: bool) -> Iterator[Line]:
+    ports = [port for port in (config.listen.starttls_port, config.listen.direct_tls_port) if port]
+    if not ports:
+        yield Line(ERROR, "both ports in [listen] are off, so nobody can connect; set one")
+    for address in config.listen.addresses:
+        for port in ports:
+            yield _port(address, port, is_running=is_running)
+
+
+def _port(address: str, port: int, *, is_running: bool) -> Line:
+    where = f"{address} port {port}"
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    both = address == "::" and socket.has_dualstack_ipv6()
+    try:
+        socket.create_server((address, port), family=family, dualstack_ipv6=both).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            if is_running:
+                return Line(OK, f"{where}: in use, and the server is running")
+            return Line(ERROR, f"{where}: in use by another program (`ss -ltnp` tells which); stop it, or use another")
+        if error.errno == errno.EADDRNOTAVAIL:
+            return Line(ERROR, f"{where}: this machine does not have that address; change [listen] addresses")
+        if error.errno == errno.EACCES:
+            return Line(ERROR, f"{where}: ports below 1024 need root or CAP_NET_BIND_SERVICE; use another")
+        return Line(ERROR, f"{where}: {error.strerror}")
+    return Line(OK, f"{where}: free")

@@ -66,8 +66,14 @@ def default_config(options: Iterable[Option]) -> str:
             if option.is_required:
                 lines.append(f"{option.name} = {toml_value(f'certificates/chat.example.{_SUFFIX[option.name]}')}")
             else:
-                lines.append(f"# {option.name} = {toml_value(option.default)}")
+                lines.append(f"# {option.name} = {_example(option)}")
     return "\n".join(lines) + "\n"
+
+
+def _example(option: Option) -> str:
+    if option.default is not None:
+        return toml_value(option.default)
+    return '{file = "PATH"}' if option.type == "secret" else "…"
 
 
 _SUFFIX = {"certificate": "pem", "key": "key"}

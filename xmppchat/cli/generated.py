@@ -11,6 +11,7 @@ import typer
 from xmppchat.cli.app import ConfigOption
 from xmppchat.core.commands import CommandSpec, ParameterSpec, command_specs
 from xmppchat.core.component import Component
+from xmppchat.jid import JID
 
 _GROUPS = {"user": "Accounts: add, list, disable, delete them."}
 
@@ -64,12 +65,17 @@ def _typer_parameter(parameter: ParameterSpec) -> inspect.Parameter:
         return _keyword(parameter.name, annotation, False)
     if parameter.is_required:
         argument = typer.Argument(help=parameter.help, metavar=parameter.name.upper(), show_default=False)
-        annotation = Annotated[parameter.type, argument]
+        annotation = Annotated[_typer_type(parameter), argument]
         return _keyword(parameter.name, annotation, inspect.Parameter.empty)
     option = typer.Option(parameter.option, help=parameter.help)
-    wanted: Any = parameter.type if parameter.default is not None else parameter.type | None
+    wanted = _typer_type(parameter) if parameter.default is not None else _typer_type(parameter) | None
     annotation = Annotated[wanted, option]
     return _keyword(parameter.name, annotation, parameter.default)
+
+
+def _typer_type(parameter: ParameterSpec) -> Any:
+    # An address is checked where the command runs; typer does not know the type.
+    return str if parameter.type is JID else parameter.type
 
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:

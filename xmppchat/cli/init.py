@@ -52,17 +52,18 @@ def init(
     plan = _plan(domain, Path(directory), listen, registration, certificate, key, admins)
     if plan.config.exists():
         raise CliError(f"{plan.config} exists already and is left alone; remove it, or use another --dir")
-    if plan.is_given:
+    is_kept = plan.is_given or (plan.files.certificate.exists() and plan.files.key.exists())
+    if is_kept:
         certificates.load(plan.files)  # a fault is better told now than at the start
     data = plan.directory / "data"
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     data.chmod(0o700)
-    if not plan.is_given:
+    if not is_kept:
         plan.files.key.parent.mkdir(mode=0o700, exist_ok=True)
         certificates.write_self_signed(plan.files)
     with plan.config.open("x", encoding="utf-8") as file:
         file.write(_text(plan))
-    _tell(plan)
+    _tell(plan, is_kept=is_kept)
 
 
 def _plan(
@@ -150,12 +151,17 @@ mode = {f'"{plan.registration}"':<32} # who may make an account: "closed", "invi
 """
 
 
-def _tell(plan: _Plan) -> None:
+def _tell(plan: _Plan, *, is_kept: bool) -> None:
     option = "" if plan.directory.resolve() == Path.cwd() else f" --config {shlex.quote(str(plan.config))}"
     who = plan.admins[0] if plan.admins else f"YOU@{plan.domain}"
     print(f"Wrote {plan.config}")
-    if not plan.is_given:
+    if not is_kept:
         print(f"Wrote {plan.files.certificate}, self-signed: clients will ask whether to trust it.")
+    elif not plan.is_given:
+        print(f"Kept {plan.files.certificate}, which was there.")
+    for finding in certificates.check(plan.files):
+        if is_kept and finding.severity == "error":
+            print(f"Mind {finding.text}")
     print(f"""
 Next:
   xmppchat user add {who}{option}

@@ -54,7 +54,7 @@ def read_secret(name: str, option: str, *, stdin: bool) -> str:
         if not secret:
             raise CliError(f"standard input holds no {name}; write it as the first line")
         return secret
-    if not sys.stdin.isatty():
+    if not _has_terminal():
         raise CliError(f"there is no terminal to ask for the {name}; use {option}-stdin")
     secret = getpass.getpass(f"{name.capitalize()}: ")
     if not secret:
@@ -62,6 +62,10 @@ def read_secret(name: str, option: str, *, stdin: bool) -> str:
     if getpass.getpass(f"{name.capitalize()} again: ") != secret:
         raise CliError("the two differ; nothing was done")
     return secret
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _plain(value: Any) -> object:

@@ -18,6 +18,7 @@ input.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import types
 import typing
@@ -30,8 +31,9 @@ from typing import Any
 from xmppchat.core.component import CommandDeclaration, Component, declarations
 from xmppchat.core.options import closest
 from xmppchat.core.tables import DeclarationError
+from xmppchat.jid import JID, InvalidJID
 
-_TYPES = (str, int, bool, Path)
+_TYPES = (str, int, bool, Path, JID)
 
 
 class CommandError(Exception):
@@ -48,7 +50,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """A parameter of a command. `type` is str, int, bool, Path or an Enum."""
+    """A parameter of a command. `type` is str, int, bool, Path, JID or an Enum."""
 
     name: str
     type: type
@@ -105,7 +107,20 @@ async def execute(components: Iterable[Component[Any]], name: str, arguments: Ma
         guess = closest(name, specs)
         raise CommandError(f"there is no command {name!r}" + (f"; did you mean {guess!r}?" if guess else ""))
     values = validate(spec, arguments)
-    return await getattr(by_name[spec.component], spec.method)(**values)
+    return plain(await getattr(by_name[spec.component], spec.method)(**values))
+
+
+def plain(value: object) -> object:
+    """`value` as JSON can say it: objects of data as tables, choices as their values, anything else as text."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value.value if isinstance(value, Enum) else value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return plain(value.value) if isinstance(value, Enum) else str(value)
 
 
 def validate(spec: CommandSpec, arguments: Mapping[str, object]) -> dict[str, Any]:
@@ -140,6 +155,11 @@ def _convert(parameter: ParameterSpec, value: object) -> Any:
         except ValueError:
             choices = ", ".join(str(member.value) for member in wanted)
             raise ValueError(f"one of {choices} is wanted") from None
+    if wanted is JID and isinstance(value, str):
+        try:
+            return JID.parse(value)
+        except InvalidJID as error:
+            raise ValueError(str(error)) from None
     if wanted is Path and isinstance(value, str):
         return Path(value)
     if wanted is int and isinstance(value, str):
@@ -147,7 +167,7 @@ def _convert(parameter: ParameterSpec, value: object) -> Any:
             return int(value)
         except ValueError:
             pass
-    names = {str: "text", int: "a whole number", bool: "true or false", Path: "a path"}
+    names = {str: "text", int: "a whole number", bool: "true or false", Path: "a path", JID: "an address"}
     raise ValueError(f"{names[wanted]} is wanted")
 
 
@@ -174,7 +194,7 @@ def _parameter(parameter: inspect.Parameter, hint: Any, where: str) -> Parameter
     wanted = _without_none(typing.get_args(hint)[0])
     if not (inspect.isclass(wanted) and (wanted in _TYPES or issubclass(wanted, Enum))):
         raise DeclarationError(
-            f"{where}: {parameter.name} may be str, int, bool, Path or an Enum, not {wanted}"
+            f"{where}: {parameter.name} may be str, int, bool, Path, JID or an Enum, not {wanted}"
         )
     is_required = parameter.default is inspect.Parameter.empty
     default = None if is_required else parameter.default

@@ -58,7 +58,6 @@ class Limits(BaseModel):
         60, "time a client has from connecting to being logged in", "s", le=3_600
     )  # 2
     negotiation_stall_seconds: float = _limit(30, "longest pause in it", "s", le=3_600)  # 2
-    tls_handshake_seconds: float = _limit(15, "time a TLS handshake may take", "s", le=600)  # 1
 
     # --- one stanza; the least stanza_bytes is that of RFC 6120 §13.12 --------------------------------------
     stanza_bytes: int = _limit(262_144, "size of a stanza", "bytes", ge=10_000, le=67_108_864)  # 4

@@ -44,8 +44,8 @@ from xmppchat.protocol.stream import (
 
 log = structlog.get_logger(__name__)
 
-#: Attempts to log in on one connection (RELIABILITY §3.2, limit 12).
-MAX_ATTEMPTS = 3
+#: Attempts to log in on one connection: clients go down the list of mechanisms with one password (RFC 6120 §6.4.5).
+MAX_ATTEMPTS = 5
 
 
 class Wire(Protocol):
@@ -104,7 +104,7 @@ class Connection:
     """One client. Its :class:`Stream` says what happened, the kernel what follows."""
 
     __slots__ = (
-        "_attempts", "_buckets", "_deadline", "_exchange", "_progress_at", "_shared", "_started_at",
+        "_buckets", "_deadline", "_exchange", "_failed_with", "_progress_at", "_shared", "_started_at",
         "_stream", "_username", "_wire", "session",
     )
 
@@ -114,7 +114,7 @@ class Connection:
         self._stream: Stream
         self._exchange: Exchange | None = None
         self._username = ""
-        self._attempts = 0
+        self._failed_with: list[str] = []
         self._buckets: tuple[TokenBucket, TokenBucket] | None = None
         self._deadline: Timer | None = None
         self.session: Session | None = None
@@ -294,13 +294,16 @@ class Connection:
             self._sasl_failed(answer)
 
     def _sasl_failed(self, failure: Failure) -> None:
-        self._exchange = None
-        self._attempts += 1
-        if failure.condition == "not-authorized":
+        exchange, self._exchange = self._exchange, None
+        mechanism = exchange.name if exchange is not None else ""
+        # The same password by another mechanism is not another guess: it is counted once.
+        is_counted = not self._failed_with or mechanism in self._failed_with
+        self._failed_with.append(mechanism)
+        if failure.condition == "not-authorized" and is_counted:
             self._shared.authenticator.failed(self._username, self._stream.domain, self._wire.address)
             log.info("login failed", domain=self._stream.domain, peer=self._wire.address)
         self._stream.sasl_failed(failure.condition, failure.text)
-        if self._attempts >= MAX_ATTEMPTS:
+        if len(self._failed_with) >= MAX_ATTEMPTS:
             self.close(StreamPolicyViolation("too many failed attempts to log in"))
 
     # --- registration, binding --------------------------------------------------------------------------

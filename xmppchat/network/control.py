@@ -99,12 +99,9 @@ class ControlServer:
             return
         if not stat.S_ISSOCK(mode):
             raise ControlError(f"{self.path}: exists and is no socket; move it away")
-        try:
-            _connect(self.path, timeout=1.0).close()
-        except ServerNotRunning:
-            self.path.unlink(missing_ok=True)
-        else:
+        if is_running(self.path):
             raise ControlError(f"{self.path}: a server is running with this data directory; stop it first")
+        self.path.unlink(missing_ok=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())
@@ -167,6 +164,15 @@ def call(path: Path, command: str, arguments: Mapping[str, object], timeout: flo
     if "error" in answer:
         raise CommandError(str(answer["error"]))
     return answer.get("result")
+
+
+def is_running(path: Path) -> bool:
+    """Whether a server listens at `path`. Raises :class:`ControlError` when the socket may not be used."""
+    try:
+        _connect(path, timeout=5.0).close()
+    except ServerNotRunning:
+        return False
+    return True
 
 
 def _connect(path: Path, timeout: float) -> socket.socket:

@@ -206,7 +206,7 @@ class _Runner:
             with contextlib.suppress(TimeoutError):
                 await client.until_closed()
             if not client.is_closed:
-                raise Mismatch(f"{place} {step.client} is still connected")
+                raise Mismatch(f"{place}: {step.client} is still connected")
             return
         wanted = self._stanzas(step.xml, step.line)
         if not client.jid:  # nothing settles a stream before authentication
@@ -217,7 +217,7 @@ class _Runner:
             return
         problem = self._take(client, wanted, step.kind)
         if problem is not None:
-            raise Mismatch(f"{place} {step.client}: {problem}\n{_shown(client)}")
+            raise Mismatch(f"{place}: {problem}\n{_shown(client)}")
 
     def _expect_difference(self, client: WireClient, step: Step, wanted: list[Element]) -> None:
         assert step.difference is not None
@@ -228,7 +228,7 @@ class _Runner:
         kind = "receives" if step.kind == "receives nothing" else step.kind
         problem = self._take(client, instead, kind)
         if problem is not None:
-            raise Mismatch(f"{self._place(step)} {step.client} on Prosody: {problem}\n{_shown(client)}")
+            raise Mismatch(f"{self._place(step)} on Prosody: {problem}\n{_shown(client)}")
 
     def _take(self, client: WireClient, wanted: list[Element], kind: str) -> str | None:
         """Take `wanted` out of the inbox, or say why that cannot be and leave it."""
@@ -268,7 +268,7 @@ class _Runner:
     def _expect_nothing(self, name: str, place: str) -> None:
         client = self._clients[name]
         if client.inbox:
-            raise Mismatch(f"{place} {name} received something\n{_shown(client)}")
+            raise Mismatch(f"{place}: {name} received something\n{_shown(client)}")
 
     # --- names ---------------------------------------------------------------------------
 
@@ -276,10 +276,10 @@ class _Runner:
         try:
             return self._clients[name]
         except KeyError:
-            raise Mismatch(f"{self._place(step)} {name} is not connected") from None
+            raise Mismatch(f"{self._place(step)}: {name} is not connected") from None
 
     def _place(self, step: Step) -> str:
-        return f"{self._transcript.path}:{step.line}:"
+        return f"{self._transcript.path}:{step.line}: '{step.said}'"
 
     def _stanzas(self, xml: str, line: int) -> list[Element]:
         try:

@@ -92,12 +92,13 @@ class RosterLine:
 
 @dataclass(slots=True)
 class Step:
-    """One step; `kind` is a key of :data:`STEPS`. `line` is its number in the file."""
+    """One step; `kind` is a key of :data:`STEPS`. `line` is its number in the file, `said` how it is written."""
 
     kind: str
     client: str
     to: str
     line: int
+    said: str
     xml: str = ""
     seconds: int = 0
     difference: Difference | None = None
@@ -140,8 +141,8 @@ STEPS = {
     "receives": re.compile(_NAME + r" receives:"),
     "receives nothing": re.compile(_NAME + r" receives nothing\."),
     "nobody receives": re.compile(r"nobody receives anything\."),
-    "reads": re.compile(_NAME + r" reads the rest\."),
     "everybody reads": re.compile(r"everybody reads the rest\."),
+    "reads": re.compile(_NAME + r" reads the rest\."),
     "connects": re.compile(_NAME + r" connects\."),
     "logs in": re.compile(_NAME + r" logs in\."),
     "disconnects": re.compile(_NAME + r" disconnects\."),
@@ -193,9 +194,9 @@ def _line(transcript: Transcript, line: str, number: int) -> Step | Difference |
     for kind, pattern in STEPS.items():
         found = pattern.match(line)
         if found is not None:
-            said = found.groupdict()
-            step = Step(kind, said.get("client") or "", said.get("to") or "", number, line[found.end() :])
-            step.seconds = int(said.get("seconds") or 0)
+            part = found.groupdict()
+            client, to = part.get("client") or "", part.get("to") or ""
+            step = Step(kind, client, to, number, found[0], line[found.end() :], int(part.get("seconds") or 0))
             transcript.steps.append(step)
             return step
     raise ValueError(f"{line!r} is no step")

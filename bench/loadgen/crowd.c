@@ -1,0 +1,91 @@
+#include "crowd.h"
+
+#include <stdlib.h>
+
+static void on_ready(struct session *s)
+{
+    struct crowd *crowd = s->owner;
+    crowd->ready++;
+    histogram_add(&crowd->login_ns, now_ns() - s->started);
+    if (s->goal == GOAL_REGISTER)
+        session_close(s);
+}
+
+static void on_stanza(struct session *s, struct slice stanza)
+{
+    struct crowd *crowd = s->owner;
+    if (crowd->stanza)
+        crowd->stanza(s, stanza);
+}
+
+static void on_over(struct session *s, bool in_order)
+{
+    struct crowd *crowd = s->owner;
+    (void)in_order;
+    crowd->over++;
+}
+
+static const struct session_handler handler = {on_ready, on_stanza, on_over};
+
+void crowd_init(struct crowd *crowd, struct run *run, unsigned size)
+{
+    *crowd = (struct crowd){.run = run, .size = size, .stanza = crowd->stanza};
+    crowd->sessions = need(size, sizeof *crowd->sessions);
+    run->users = size;
+    run->keys = need(size, sizeof *run->keys);
+}
+
+bool crowd_enter_until(struct crowd *crowd, unsigned size, enum goal goal)
+{
+    struct run *run = crowd->run;
+    const struct options *o = &run->options;
+    uint64_t progress = now_ns();
+    unsigned seen = crowd->ready;
+    while (crowd->ready < size && crowd->over <= (goal == GOAL_REGISTER ? crowd->ready : 0)) {
+        /* A registration is under way until its stream has ended. */
+        unsigned finished = goal == GOAL_REGISTER ? crowd->over : crowd->ready;
+        while (crowd->next < size && crowd->next - finished < o->concurrency) {
+            struct session *s = &crowd->sessions[crowd->next];
+            s->owner = crowd;
+            session_open(s, run, o->first + crowd->next, goal, (int)(crowd->next % o->sources), &handler);
+            crowd->next++;
+        }
+        loop_turn(&run->loop, now_ns() + seconds_ns(0.1));
+        if (crowd->ready != seen) {
+            seen = crowd->ready;
+            progress = now_ns();
+        } else if (now_ns() - progress > seconds_ns(o->timeout)) {
+            run_error(run, "no login within %.0f s; %u of %u are in", o->timeout, crowd->ready, size);
+            return false;
+        }
+    }
+    return crowd->ready >= size && run->errors == 0;
+}
+
+bool crowd_enter(struct crowd *crowd, struct run *run, unsigned size, enum goal goal)
+{
+    crowd_init(crowd, run, size);
+    return crowd_enter_until(crowd, size, goal);
+}
+
+void crowd_leave(struct crowd *crowd)
+{
+    uint64_t until = now_ns() + seconds_ns(crowd->run->options.timeout);
+    unsigned leaving = 0;
+    /* Thousands of ends at once would measure nothing and only fill the server's queues. */
+    while (crowd->over < crowd->next && now_ns() < until) {
+        while (leaving < crowd->next && leaving < crowd->over + 64)
+            session_close(&crowd->sessions[leaving++]);
+        loop_turn(&crowd->run->loop, now_ns() + seconds_ns(0.1));
+    }
+    if (crowd->over < crowd->next)
+        run_error(crowd->run, "%u streams did not end", crowd->next - crowd->over);
+    for (unsigned i = 0; i < crowd->next; i++) {
+        buffer_free(&crowd->sessions[i].conn.in);
+        buffer_free(&crowd->sessions[i].conn.out);
+    }
+    free(crowd->sessions);
+    free(crowd->run->keys);
+    crowd->sessions = NULL;
+    crowd->run->keys = NULL;
+}

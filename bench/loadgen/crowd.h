@@ -1,0 +1,23 @@
+/* Many sessions at once: logged in a few at a time, watched, and sent home. */
+#ifndef LOADGEN_CROWD_H
+#define LOADGEN_CROWD_H
+
+#include "session.h"
+
+struct crowd {
+    struct run *run;
+    struct session *sessions;
+    unsigned size, next, ready, over;
+    void (*stanza)(struct session *, struct slice stanza); /* may be NULL */
+    struct histogram login_ns;
+};
+
+/* Users first, first+1, ...; `goal` for each.  True when all got there before the timeout. */
+bool crowd_enter(struct crowd *crowd, struct run *run, unsigned size, enum goal goal);
+/* As crowd_enter for the users up to `size` of a crowd that exists; for a crowd that enters in steps. */
+bool crowd_enter_until(struct crowd *crowd, unsigned size, enum goal goal);
+void crowd_init(struct crowd *crowd, struct run *run, unsigned size);
+/* Ends all streams in order and frees the crowd. */
+void crowd_leave(struct crowd *crowd);
+
+#endif

@@ -1,0 +1,47 @@
+/* One run of the generator: what was asked for, the event loop, and the errors seen. */
+#ifndef LOADGEN_RUN_H
+#define LOADGEN_RUN_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "conn.h"
+#include "scram.h"
+#include "stats.h"
+
+enum security { SECURITY_STARTTLS, SECURITY_DIRECT, SECURITY_NONE };
+enum mechanism { MECHANISM_SHA1, MECHANISM_SHA256, MECHANISM_PLAIN };
+
+struct options {
+    const char *scenario, *host, *domain, *prefix, *password;
+    struct sockaddr_in address;
+    enum security security;
+    enum mechanism mechanism;
+    pid_t server_pid; /* 0: measure no server */
+    unsigned port, first, n, pairs, window, contacts, concurrency, sources;
+    double seconds, warmup, rate, settle, timeout;
+    bool coalesce;
+};
+
+struct run {
+    struct options options;
+    struct loop loop;
+    struct scram_keys *keys; /* by user number less options.first */
+    unsigned users;          /* accounts this scenario uses */
+    unsigned long errors;
+    char first_error[256];
+};
+
+/* Ends the program with a usage text when the command line makes no sense or names another machine. */
+void options_parse(struct options *o, int argc, char **argv);
+
+void run_error(struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The fields that every scenario's JSON line ends with, and the line's end. */
+void run_close(struct run *run);
+
+typedef void scenario_function(struct run *run);
+scenario_function scenario_register, scenario_throughput, scenario_latency, scenario_login, scenario_idle,
+    scenario_presence;
+
+#endif

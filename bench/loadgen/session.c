@@ -1,0 +1,268 @@
+#include "session.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NS_SASL "urn:ietf:params:xml:ns:xmpp-sasl"
+
+enum { AWAIT_CARBONS = 1, AWAIT_ROSTER = 2, AWAIT_PRESENCE = 4 };
+
+static const char *const mechanism_names[] = {"SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN"};
+
+static void fail(struct session *s, const char *what, struct slice detail)
+{
+    int length = (int)(detail.len < 160 ? detail.len : 160);
+    run_error(s->run, "%.*s: %s: %.*s", (int)s->bare_length, s->jid, what, length,
+              detail.ptr ? detail.ptr : "");
+    s->phase = PHASE_CLOSING; /* counted: `over` must not count it again */
+    conn_close(&s->conn, what);
+}
+
+static void open_stream(struct session *s)
+{
+    conn_restart_stream(&s->conn);
+    s->phase = PHASE_FEATURES;
+    conn_printf(&s->conn,
+                "<?xml version='1.0'?><stream:stream to='%s' version='1.0' xml:lang='en' "
+                "xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>",
+                s->run->options.domain);
+}
+
+static void register_account(struct session *s)
+{
+    const struct options *o = &s->run->options;
+    s->phase = PHASE_REGISTER;
+    conn_printf(&s->conn,
+                "<iq type='set' id='reg' to='%s'><query xmlns='jabber:iq:register'><username>%s%u</username>"
+                "<password>%s</password></query></iq>",
+                o->domain, o->prefix, s->user, o->password);
+}
+
+static void authenticate(struct session *s, struct slice features)
+{
+    const struct options *o = &s->run->options;
+    const char *mechanism = mechanism_names[o->mechanism];
+    char user[64], reply[SCRAM_TEXT_MAX * 2], offered[64];
+    snprintf(offered, sizeof offered, ">%s<", mechanism);
+    if (!slice_contains(features, offered)) {
+        fail(s, "mechanism not offered", features);
+        return;
+    }
+    int length = snprintf(user, sizeof user, "%s%u", o->prefix, s->user);
+    if (o->mechanism == MECHANISM_PLAIN) {
+        char message[256];
+        length = snprintf(message, sizeof message, "%c%s%c%s", 0, user, 0, o->password);
+        base64_encode(reply, sizeof reply, message, (size_t)length);
+        s->phase = PHASE_SUCCESS;
+    } else {
+        const EVP_MD *hash = o->mechanism == MECHANISM_SHA1 ? EVP_sha1() : EVP_sha256();
+        scram_first(&s->scram, hash, user, reply, sizeof reply);
+        s->phase = PHASE_CHALLENGE;
+    }
+    conn_printf(&s->conn, "<auth xmlns='" NS_SASL "' mechanism='%s'>%s</auth>", mechanism, reply);
+}
+
+static void on_features(struct session *s, struct slice e)
+{
+    const struct options *o = &s->run->options;
+    if (!xml_is(e, "stream:features")) {
+        fail(s, "no stream features", e);
+    } else if (o->security == SECURITY_STARTTLS && !s->conn.ssl) {
+        if (!xml_find(e, "starttls").ptr) {
+            fail(s, "no STARTTLS", e);
+            return;
+        }
+        s->phase = PHASE_PROCEED;
+        conn_printf(&s->conn, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+    } else if (s->goal == GOAL_REGISTER) {
+        register_account(s);
+    } else if (!s->authenticated) {
+        authenticate(s, e);
+    } else {
+        s->phase = PHASE_BIND;
+        conn_printf(&s->conn, "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
+                              "<resource>bench</resource></bind></iq>");
+    }
+}
+
+static void on_proceed(struct session *s, struct slice e)
+{
+    if (xml_is(e, "proceed"))
+        conn_start_tls(&s->conn);
+    else
+        fail(s, "STARTTLS refused", e);
+}
+
+static void on_challenge(struct session *s, struct slice e)
+{
+    const char *error = "no SCRAM challenge";
+    char reply[SCRAM_TEXT_MAX * 2];
+    struct scram_keys *keys = &s->run->keys[s->user - s->run->options.first];
+    if (!xml_is(e, "challenge")
+        || !scram_final(&s->scram, keys, xml_text(e, "challenge"), s->run->options.password, reply,
+                        sizeof reply, &error)) {
+        fail(s, error, e);
+        return;
+    }
+    s->phase = PHASE_SUCCESS;
+    conn_printf(&s->conn, "<response xmlns='" NS_SASL "'>%s</response>", reply);
+}
+
+static void on_success(struct session *s, struct slice e)
+{
+    const char *error = "login refused";
+    bool scram = s->run->options.mechanism != MECHANISM_PLAIN;
+    if (!xml_is(e, "success") || (scram && !scram_verify(&s->scram, xml_text(e, "success"), &error))) {
+        fail(s, error, e);
+        return;
+    }
+    s->authenticated = true;
+    open_stream(s);
+}
+
+static void on_bind(struct session *s, struct slice e)
+{
+    struct slice jid = xml_text(e, "jid");
+    if (!slice_is(xml_attribute(e, "type"), "result") || !slice_starts(jid, s->jid, s->bare_length)
+        || jid.len >= sizeof s->jid) {
+        fail(s, "bind refused", e);
+        return;
+    }
+    memcpy(s->jid, jid.ptr, jid.len);
+    s->jid[jid.len] = 0;
+    s->phase = PHASE_START;
+    s->awaited = AWAIT_CARBONS | AWAIT_ROSTER | AWAIT_PRESENCE;
+    /* What a client says first; in one write, as clients that do not wait for each answer do. */
+    conn_printf(&s->conn, "<iq type='set' id='carbons'><enable xmlns='urn:xmpp:carbons:2'/></iq>"
+                          "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq><presence/>");
+}
+
+static void on_register(struct session *s, struct slice e)
+{
+    struct slice type = xml_attribute(e, "type");
+    if (!slice_is(type, "result") && !(slice_is(type, "error") && xml_find(e, "conflict").ptr)) {
+        fail(s, "registration refused", e);
+        return;
+    }
+    s->phase = PHASE_READY;
+    s->handler->ready(s);
+}
+
+/* A client has to answer every request: a roster push and a ping with a result, others with an error. */
+static void answer(struct session *s, struct slice e)
+{
+    struct slice id = xml_attribute(e, "id"), from = xml_attribute(e, "from");
+    bool known = slice_contains(e, "jabber:iq:roster") || slice_contains(e, "urn:xmpp:ping");
+    conn_printf(&s->conn, "<iq id='%.*s'", (int)id.len, id.ptr ? id.ptr : "");
+    if (from.ptr)
+        conn_printf(&s->conn, " to='%.*s'", (int)from.len, from.ptr);
+    conn_printf(&s->conn, "%s",
+                known ? " type='result'/>"
+                      : " type='error'><error type='cancel'><service-unavailable "
+                        "xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>");
+}
+
+static unsigned start_answered(struct session *s, struct slice e)
+{
+    if (xml_is(e, "presence"))
+        return slice_is(xml_attribute(e, "from"), s->jid) && !xml_attribute(e, "type").ptr ? AWAIT_PRESENCE
+                                                                                           : 0;
+    struct slice id = xml_attribute(e, "id");
+    if (slice_is(id, "carbons"))
+        return AWAIT_CARBONS; /* a server without carbons says so, and that is an answer */
+    if (slice_is(id, "roster") && slice_is(xml_attribute(e, "type"), "result"))
+        return AWAIT_ROSTER;
+    return 0;
+}
+
+static void on_stanza(struct session *s, struct slice e)
+{
+    if (xml_is(e, "iq")) {
+        struct slice type = xml_attribute(e, "type");
+        if (slice_is(type, "get") || slice_is(type, "set"))
+            answer(s, e);
+    }
+    if (s->handler->stanza)
+        s->handler->stanza(s, e);
+    if (s->phase == PHASE_START && s->conn.state == CONN_OPEN) {
+        s->awaited &= ~start_answered(s, e);
+        if (s->awaited == 0) {
+            s->phase = PHASE_READY;
+            s->handler->ready(s);
+        }
+    }
+}
+
+static void ignore(struct session *s, struct slice e)
+{
+    (void)s, (void)e;
+}
+
+static void (*const by_phase[])(struct session *, struct slice) = {
+    [PHASE_NONE] = ignore,          [PHASE_FEATURES] = on_features, [PHASE_PROCEED] = on_proceed,
+    [PHASE_CHALLENGE] = on_challenge, [PHASE_SUCCESS] = on_success, [PHASE_BIND] = on_bind,
+    [PHASE_REGISTER] = on_register, [PHASE_START] = on_stanza,      [PHASE_READY] = on_stanza,
+    [PHASE_CLOSING] = ignore,
+};
+
+static void connected(struct conn *conn)
+{
+    open_stream((struct session *)conn);
+}
+
+static void received(struct conn *conn, enum frame kind, struct slice unit)
+{
+    struct session *s = (struct session *)conn;
+    if (kind == FRAME_HEADER)
+        return;
+    if (kind == FRAME_END)
+        conn_close(conn, s->phase == PHASE_CLOSING ? NULL : "the server ended the stream");
+    else if (xml_is(unit, "stream:error"))
+        fail(s, "stream error", unit);
+    else
+        by_phase[s->phase](s, unit);
+}
+
+static void closed(struct conn *conn, const char *reason)
+{
+    struct session *s = (struct session *)conn;
+    bool in_order = s->phase == PHASE_CLOSING && !reason;
+    if (s->phase != PHASE_CLOSING && s->phase != PHASE_NONE)
+        run_error(s->run, "%.*s: connection lost: %s", (int)s->bare_length, s->jid,
+                  reason ? reason : "closed");
+    s->phase = PHASE_NONE;
+    s->handler->over(s, in_order);
+}
+
+void session_open(struct session *s, struct run *run, unsigned user, enum goal goal, int source,
+                  const struct session_handler *handler)
+{
+    static const struct conn_handler conn_handler = {connected, received, closed};
+    const struct options *o = &run->options;
+    s->run = run;
+    s->handler = handler;
+    s->user = user;
+    s->goal = goal;
+    s->phase = PHASE_FEATURES;
+    s->authenticated = false;
+    s->started = now_ns();
+    s->bare_length = (size_t)snprintf(s->jid, sizeof s->jid, "%s%u@%s", o->prefix, user, o->domain);
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (source > 0 ? (uint32_t)source : 0));
+    conn_open(&s->conn, &run->loop, &conn_handler, &o->address, source < 0 ? NULL : &from, o->domain,
+              o->security == SECURITY_DIRECT);
+}
+
+void session_close(struct session *s)
+{
+    if (s->conn.state == CONN_CLOSED)
+        return;
+    if (s->conn.state != CONN_OPEN) {
+        s->phase = PHASE_CLOSING;
+        conn_close(&s->conn, NULL);
+        return;
+    }
+    s->phase = PHASE_CLOSING;
+    conn_printf(&s->conn, "</stream:stream>");
+}

@@ -1,0 +1,194 @@
+"""Runs every workload on every server, in interleaved rounds."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bench import generator
+from bench.generator import Figures, GeneratorError
+from bench.machine import choose_cores
+from bench.servers import (
+    DefaultLimitsXmppchatServer,
+    EjabberdServer,
+    ProsodyServer,
+    Server,
+    ServerError,
+    TunedProsodyServer,
+    XmppchatServer,
+    make_certificate,
+)
+from bench.workloads import Workload, accounts_needed
+
+SERVERS: dict[str, type[Server]] = {
+    server.name: server
+    for server in (
+        XmppchatServer,
+        DefaultLimitsXmppchatServer,
+        ProsodyServer,
+        TunedProsodyServer,
+        EjabberdServer,
+    )
+}
+_HOSTS = {"xmppchat": "127.0.5.1", "prosody": "127.0.5.2", "ejabberd": "127.0.5.3"}
+
+NOISE_LIMIT = 0.15
+"""Share of a core that other processes may take before a measurement is repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one server did with one workload in one round; `error` is "" when all went well."""
+
+    server: str
+    workload: str
+    round: int
+    figures: Figures
+    error: str = ""
+
+    @property
+    def noise(self) -> float:
+        """Share of a core that other processes took meanwhile."""
+        share = self.figures.get("other_cpu_share")
+        return share if isinstance(share, float) else 0.0
+
+
+@dataclass(slots=True)
+class Results:
+    """All measurements of a run, with what the report tells about the servers."""
+
+    rounds: int
+    quick: bool
+    measurements: list[Measurement] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    """What kept a server from being measured at all, or a measurement from counting."""
+    versions: dict[str, str] = field(default_factory=dict)
+    configs: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, object]:
+        """For json.dump."""
+        return asdict(self)
+
+
+class Runner:
+    """Owns the folder of the run and the servers in it; one server runs at a time."""
+
+    def __init__(self, directory: Path, *, rounds: int, quick: bool, retries: int) -> None:
+        self.directory = directory
+        self.quick = quick
+        self.retries = retries
+        self.results = Results(rounds, quick)
+        self._server_cores, self._generator_core = choose_cores()
+        self._certificate = make_certificate(directory / "tls", "bench.test")
+        self._registered: set[str] = set()
+        self._broken: set[str] = set()
+
+    def run(self, servers: Sequence[type[Server]], workloads: Sequence[Workload]) -> Results:
+        """Each round does each workload on all servers in turn; each round begins with another server."""
+        if self._generator_core is None:
+            print("one core only: server and generator share it, rates per second mean little", flush=True)
+        for kind in servers:
+            self._register(kind)
+        for round_number in range(1, self.results.rounds + 1):
+            shift = (round_number - 1) % len(servers)
+            order = [*servers[shift:], *servers[:shift]]
+            for workload in workloads:
+                for kind in order:
+                    if kind.family in self._broken or not self._applies(kind, workload):
+                        continue
+                    self._record(self._measure_quietly(kind, workload, round_number))
+        return self.results
+
+    @staticmethod
+    def _applies(kind: type[Server], workload: Workload) -> bool:
+        return workload.with_default_limits or kind is not DefaultLimitsXmppchatServer
+
+    def _server(self, kind: type[Server]) -> Server:
+        return kind(
+            self.directory / kind.family,
+            _HOSTS[kind.family],
+            domain="bench.test",
+            certificate=self._certificate,
+            cores=self._server_cores,
+        )
+
+    def _register(self, kind: type[Server]) -> None:
+        """Makes the accounts of a family, and notes version and configuration of each of its servers."""
+        if kind.family in self._broken:
+            return
+        try:
+            self.results.versions[kind.name] = kind.version() or "not installed"
+            server = self._server(kind)
+            server.prepare()
+            self.results.configs[kind.name] = server.config_text().replace(str(self.directory), "/DIRECTORY")
+            if kind.family in self._registered:
+                return
+            self._registered.add(kind.family)
+            n = accounts_needed(self.quick)
+            with self._server_with_open_limits(kind) as running:
+                figures = generator.run(running, ["register", "--n", str(n)], core=self._generator_core)
+            print(f"{kind.title}: {n} accounts made, {figures['registrations_per_s']:.0f} a second", flush=True)
+        except (ServerError, GeneratorError, OSError) as error:
+            self._broken.add(kind.family)
+            self._fail(f"{kind.title}: {error}")
+
+    def _server_with_open_limits(self, kind: type[Server]) -> Server:
+        return self._server(XmppchatServer if kind is DefaultLimitsXmppchatServer else kind)
+
+    def _measure_quietly(self, kind: type[Server], workload: Workload, round_number: int) -> Measurement:
+        """The least disturbed of up to 1 + `retries` tries; never chosen by the result."""
+        best = self._measure(kind, workload, round_number)
+        for _ in range(self.retries):
+            if best.error or best.noise <= NOISE_LIMIT:
+                break
+            print(f"  other processes took {best.noise:.2f} cores: once more", flush=True)
+            again = self._measure(kind, workload, round_number)
+            if again.error or again.noise < best.noise:
+                best = again
+        return best
+
+    def _measure(self, kind: type[Server], workload: Workload, round_number: int) -> Measurement:
+        arguments = workload.quick_arguments if self.quick else workload.arguments
+        figures: Figures = {}
+        error = ""
+        try:
+            with self._server(kind) as server:
+                figures = generator.run(server, arguments, core=self._generator_core)
+        except GeneratorError as failure:
+            figures, error = failure.figures, str(failure)
+        except (ServerError, OSError) as failure:
+            error = str(failure)
+        measurement = Measurement(kind.name, workload.name, round_number, figures, error)
+        self._print(kind, workload, measurement)
+        return measurement
+
+    def _record(self, measurement: Measurement) -> None:
+        self.results.measurements.append(measurement)
+        if measurement.error:
+            title = SERVERS[measurement.server].title
+            self._fail(f"{title}, {measurement.workload}, round {measurement.round}: {measurement.error}")
+
+    def _fail(self, text: str) -> None:
+        self.results.failures.append(text.replace(str(self.directory), "/DIRECTORY"))
+        print(f"FAILED {text}", flush=True)
+
+    @staticmethod
+    def _print(kind: type[Server], workload: Workload, measurement: Measurement) -> None:
+        shown = [
+            f"{figure.title} {value:,.{figure.digits}f}"
+            for figure in (*workload.main, *workload.also)
+            if isinstance(value := measurement.figures.get(figure.key), float | int)
+        ]
+        print(f"round {measurement.round}  {workload.name:14} {kind.title:25} {', '.join(shown)}", flush=True)
+
+
+def run_in_temporary_folder(
+    servers: Sequence[type[Server]], workloads: Sequence[Workload], *, rounds: int, quick: bool, retries: int
+) -> Results:
+    """Runs all, with every server's files in a folder that is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="xmppchat-bench-") as folder:
+        os.chmod(folder, 0o755)
+        return Runner(Path(folder).resolve(), rounds=rounds, quick=quick, retries=retries).run(servers, workloads)

@@ -1,0 +1,25 @@
+"""XMPP servers run privately: own folder, own loopback address, no service of the system touched.
+
+Example::
+
+    with ProsodyServer(tmp_path, free_host(), domain="example.org") as server:
+        connect(server.host, server.port)
+"""
+
+from bench.servers.base import Certificate, Server, ServerError, free_host, make_certificate
+from bench.servers.ejabberd import EjabberdServer
+from bench.servers.prosody import ProsodyServer, TunedProsodyServer
+from bench.servers.xmppchat import DefaultLimitsXmppchatServer, XmppchatServer
+
+__all__ = [
+    "Certificate",
+    "DefaultLimitsXmppchatServer",
+    "EjabberdServer",
+    "ProsodyServer",
+    "Server",
+    "ServerError",
+    "TunedProsodyServer",
+    "XmppchatServer",
+    "free_host",
+    "make_certificate",
+]

@@ -1,0 +1,47 @@
+"""The launchers run their servers privately and leave nothing behind."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from bench import generator
+from bench.servers import EjabberdServer, ProsodyServer, Server, free_host
+from bench.servers.xmppchat import with_limits_profile
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("kind", [ProsodyServer, EjabberdServer])
+@pytest.mark.parametrize("security", [(), ("--direct-tls",)])
+def test_a_server_starts_serves_and_stops(kind: type[Server], security: tuple[str, ...], tmp_path: Path) -> None:
+    if not shutil.which("prosody" if kind is ProsodyServer else "ejabberdctl"):
+        pytest.skip("not installed")
+    generator.build()
+    server = kind(tmp_path, free_host(), domain="example.org")
+    for _ in range(2):  # accounts stay, and so does the possibility to start again
+        with server:
+            pid = server.pid
+            generator.run(server, ["register", "--n", "3"], core=None)
+            port = str(server.direct_tls_port if security else server.port)
+            arguments = ["idle", "--n", "3", "--settle", "0", *security]
+            generator.run(server, [*arguments, "--port", port], core=None)
+        assert not Path(f"/proc/{pid}").exists()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((server.host, server.port), timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a = 1\n", 'a = 1\n\n[limits]\nprofile = "benchmark"\n'),
+        ("[limits]\nx = 1\n", '[limits]\nprofile = "benchmark"\nx = 1\n'),
+        ('[limits]\nx = 1\nprofile = "default"\n\n[b]\n', '[limits]\nprofile = "benchmark"\nx = 1\n\n[b]\n'),
+    ],
+)
+def test_the_limits_profile_is_set_in_one_place(before: str, after: str) -> None:
+    assert with_limits_profile(before, "benchmark") == after
+    assert with_limits_profile(after, "benchmark") == after
+    assert "profile" not in with_limits_profile(after, None)

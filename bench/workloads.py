@@ -1,0 +1,141 @@
+"""What is measured: the generator's scenarios with their sizes, and which of their figures are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+IDLE_CONNECTIONS = 5000
+CONTACTS = 200
+QUICK_IDLE_CONNECTIONS = 300
+QUICK_CONTACTS = 40
+LOGIN_USERS = 400
+QUICK_LOGIN_USERS = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of the generator's answer, as the tables show it."""
+
+    key: str
+    title: str
+    digits: int = 0
+    more_is_better: bool = True
+    aims: Mapping[str, float] = field(default_factory=dict)
+    """By rival: the ratio xmppchat / rival that is aimed at, at least or (where less is better) at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One piece of work that every server does."""
+
+    name: str
+    title: str
+    text: str
+    arguments: tuple[str, ...]
+    quick_arguments: tuple[str, ...]
+    main: tuple[Figure, ...]
+    also: tuple[Figure, ...] = ()
+    with_default_limits: bool = False
+    """Also done by xmppchat with its default limits."""
+
+
+_P50 = Figure("p50_ms", "p50 ms", 2, more_is_better=False)
+_P99 = Figure("p99_ms", "p99 ms", 2, more_is_better=False)
+_MESSAGE_AIMS = {"prosody": 1.5, "ejabberd": 1.0}
+_MESSAGES = Figure("msgs_per_server_cpu_s", "messages / server CPU s", aims=_MESSAGE_AIMS)
+_MESSAGES_WALL = Figure("msgs_per_s", "messages / s")
+
+
+def _sized(scenario: str, full: str, quick: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return (scenario, *full.split()), (scenario, *quick.split())
+
+
+WORKLOADS = (
+    Workload(
+        "throughput-16",
+        "Chat messages, 50 pairs, 16 in flight each",
+        "50 clients write to 50 others, TLS; a delivery releases the next message (about 300 bytes). What is "
+        "ready together is written together, by the generator as by a busy client.",
+        *_sized(
+            "throughput",
+            "--pairs 50 --window 16 --seconds 10",
+            "--pairs 20 --window 16 --seconds 2 --warmup 1",
+        ),
+        main=(_MESSAGES,),
+        also=(_MESSAGES_WALL, _P50, _P99),
+        with_default_limits=True,
+    ),
+    Workload(
+        "throughput-1",
+        "Chat messages, 200 pairs, one in flight each",
+        "The sterner case: one read, one TLS record and one write for every message, as with many clients "
+        "that each say little.",
+        *_sized(
+            "throughput",
+            "--pairs 200 --window 1 --seconds 10",
+            "--pairs 50 --window 1 --seconds 2 --warmup 1",
+        ),
+        main=(_MESSAGES,),
+        also=(_MESSAGES_WALL, _P50, _P99),
+    ),
+    Workload(
+        "latency",
+        "Latency at 500 messages a second",
+        "50 pairs, open loop: a message counts from the time it was due, so a stall is not hidden.",
+        *_sized("latency", "--pairs 50 --rate 500 --seconds 10", "--pairs 20 --rate 200 --seconds 2 --warmup 1"),
+        main=(_P50, _P99),
+        also=(
+            Figure("p999_ms", "p99.9 ms", 2, more_is_better=False),
+            Figure("msgs_per_server_cpu_s", "messages / server CPU s"),
+        ),
+    ),
+    Workload(
+        "login",
+        "Logins",
+        "Connect, STARTTLS (full handshake), SCRAM-SHA-1, bind, carbons, roster, presence and its echo, end "
+        "of stream; 16 at a time. The generator keeps salted passwords, as clients do, and checks each server's "
+        "signature.",
+        *_sized(
+            "login",
+            f"--n {LOGIN_USERS} --conc 16 --seconds 10",
+            f"--n {QUICK_LOGIN_USERS} --conc 16 --seconds 2",
+        ),
+        main=(Figure("logins_per_server_cpu_s", "logins / server CPU s", aims={"prosody": 2.0, "ejabberd": 2.0}),),
+        also=(Figure("logins_per_s", "logins / s"), _P50, _P99),
+    ),
+    Workload(
+        "presence",
+        f"Presence to {CONTACTS} contacts",
+        "One user with mutual contacts, all online, changes its presence; the next change waits until all were told.",
+        *_sized(
+            "presence",
+            f"--first {IDLE_CONNECTIONS} --contacts {CONTACTS} --seconds 10",
+            f"--first {QUICK_IDLE_CONNECTIONS} --contacts {QUICK_CONTACTS} --seconds 2 --warmup 1",
+        ),
+        main=(Figure("deliveries_per_server_cpu_s", "deliveries / server CPU s", aims={"ejabberd": 1.0}),),
+        also=(Figure("deliveries_per_s", "deliveries / s"), _P50, _P99),
+    ),
+    Workload(
+        "idle",
+        f"Memory of {IDLE_CONNECTIONS:,} idle TLS connections",
+        "Growth of the server's resident memory per connection: each its own account, logged in, presence "
+        "sent, roster read; measured 10 s after the last one came. The first 50 are not counted (what is "
+        "loaded once).",
+        *_sized(
+            "idle",
+            f"--n {IDLE_CONNECTIONS} --conc 32 --settle 10",
+            f"--n {QUICK_IDLE_CONNECTIONS} --settle 2",
+        ),
+        main=(Figure("rss_kb_per_conn", "KiB / connection", 1, more_is_better=False, aims={"prosody": 0.6}),),
+        also=(
+            Figure("rss_mib", "MiB in all", 1, False),
+            Figure("connect_all_s", "s until all are in", 1, False),
+        ),
+    ),
+)
+
+
+def accounts_needed(quick: bool) -> int:
+    """Accounts that the workloads use: idle (shared with messages and logins), then those of presence."""
+    return QUICK_IDLE_CONNECTIONS + QUICK_CONTACTS + 1 if quick else IDLE_CONNECTIONS + CONTACTS + 1

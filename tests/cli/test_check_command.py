@@ -1,0 +1,159 @@
+"""`xmppchat check`: a line for everything looked at."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xmppchat.network.certificates import CertificateFiles, write_self_signed
+from xmppchat.network.control import ControlServer
+from xmppchat.storage.sqlite import ProcessLock
+
+ADDRESS = "127.0.0.1"
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that is free."""
+    with socket.create_server((ADDRESS, 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def config(cli: Any, tmp_path: Path, port: int) -> Path:
+    cli.done("init", "chat.example", "--listen", ADDRESS)
+    path = tmp_path / "xmppchat.toml"
+    edit(path, "[listen]", f"[listen]\nstarttls_port = {port}\ndirect_tls_port = 0")
+    return path
+
+
+@pytest.fixture
+def busy(port: int) -> Iterator[None]:
+    """Somebody listens on the port."""
+    with socket.create_server((ADDRESS, port)):
+        yield
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_all_is_well(cli: Any, config: Path, port: int) -> None:
+    before = sorted(config.parent.rglob("*"))
+    out = cli.done("check")
+    assert f"ok: {config}: serves chat.example\n" in out
+    assert "its key fits" in out
+    assert "xmppchat.db: will be made at the first start\n" in out
+    assert f"ok: {ADDRESS} port {port}: free\n" in out
+    assert "error" not in out
+    assert sorted(config.parent.rglob("*")) == before
+
+
+def test_faults_of_the_file_are_told_with_their_lines(cli: Any, config: Path) -> None:
+    edit(config, 'mode = "closed"', 'mode = "opn"')
+    result = cli("check")
+    assert (result.status, result.out) == (1, "")
+    assert f"{config}:" in result.err
+    assert 'did you mean "open"?' in result.err
+
+
+def test_a_certificate_for_another_name(cli: Any, config: Path, tmp_path: Path) -> None:
+    edit(config, 'hosts."chat.example"', 'hosts."other.example"')
+    result = cli("check")
+    assert (result.status, "the name other.example is missing" in result.out) == (1, True)
+
+
+def test_a_key_of_another_certificate(cli: Any, config: Path, tmp_path: Path) -> None:
+    write_self_signed(CertificateFiles("chat.example", tmp_path / "x.pem", tmp_path / "x.key"))
+    edit(config, '"certificates/chat.example.key"', '"x.key"')
+    result = cli("check")
+    assert result.status == 1
+    assert "error: " in result.out
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_port_that_somebody_else_has(cli: Any, config: Path, port: int) -> None:
+    result = cli("check")
+    assert result.status == 1
+    assert f"error: {ADDRESS} port {port}: in use by another program" in result.out
+
+
+def test_an_address_that_is_not_here(cli: Any, config: Path) -> None:
+    edit(config, f'"{ADDRESS}"', '"192.0.2.1"')
+    result = cli("check")
+    assert (result.status, "this machine does not have that address" in result.out) == (1, True)
+
+
+def test_no_port_at_all(cli: Any, config: Path, port: int) -> None:
+    edit(config, f"= {port}", "= 0")
+    result = cli("check")
+    assert (result.status, "both ports in [listen] are off" in result.out) == (1, True)
+
+
+@pytest.mark.usefixtures("busy")
+async def test_while_the_server_runs_its_port_and_database_are_in_use(cli: Any, config: Path, port: int) -> None:
+    async def execute(name: str, arguments: dict[str, object]) -> object:
+        return None
+
+    server = ControlServer(config.parent / "data" / "control.sock", execute)
+    await server.start()
+    try:
+        out = cli.done("check")
+    finally:
+        await server.stop()
+    assert f"ok: {ADDRESS} port {port}: in use, and the server is running\n" in out
+    assert "xmppchat.db: in use by the server" in out
+
+
+def test_a_database_that_exists(cli: Any, config: Path) -> None:
+    cli.done("user", "list")
+    assert "xmppchat.db: can be opened\n" in cli.done("check")
+
+
+def test_a_database_of_a_newer_version(cli: Any, config: Path) -> None:
+    cli.done("user", "list")
+    with sqlite3.connect(config.parent / "data" / "xmppchat.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    result = cli("check")
+    assert (result.status, "written by a newer version" in result.out) == (1, True)
+
+
+def test_a_file_that_is_no_database(cli: Any, config: Path) -> None:
+    (config.parent / "data" / "xmppchat.db").write_text("not a database" * 100)
+    result = cli("check")
+    assert (result.status, "the file is not a database" in result.out) == (1, True)
+
+
+def test_a_database_that_another_process_has(cli: Any, config: Path) -> None:
+    cli.done("user", "list")
+    lock = ProcessLock.take(config.parent / "data" / "xmppchat.db")
+    try:
+        result = cli("check")
+    finally:
+        lock.release()
+    assert (result.status, "is in use by the process" in result.out) == (1, True)
+
+
+def test_a_data_dir_that_others_can_read(cli: Any, config: Path) -> None:
+    (config.parent / "data").chmod(0o755)
+    assert "warning: " in cli.done("check")
+
+
+def test_a_data_dir_that_is_a_file(cli: Any, config: Path) -> None:
+    edit(config, 'data_dir = "data"', 'data_dir = "xmppchat.toml"')
+    result = cli("check")
+    assert (result.status, "is no directory" in result.out) == (1, True)
+
+
+def test_limits_for_trials(cli: Any, config: Path) -> None:
+    with config.open("a") as file:
+        file.write('[limits]\nprofile = "benchmark"\n')
+    assert "warning: limits.profile is 'benchmark'" in cli.done("check")

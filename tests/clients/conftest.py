@@ -1,0 +1,112 @@
+"""Fixtures for clients that nobody here wrote, against a server that runs as its user runs it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from live_server import Certificates, LiveServer, ServerProcess, User, make_certificates
+from profanity import Profanity
+from prosody_live import ProsodyLive
+from sendxmpp import GoSendxmpp
+from slix import Slix
+
+_SERVERS: dict[str, type[ServerProcess]] = {"xmppchat": LiveServer, "prosody": ProsodyLive}
+_HERE = Path(__file__).parent
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that stands in this folder needs foreign software."""
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.foreign)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """The server's certificate with the authority that clients trust, and a foreign one."""
+    return make_certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, certificates: Certificates
+) -> Iterator[ServerProcess]:
+    """The server that the module's tests share; stopped properly and its log judged at the end."""
+    kind = request.config.getoption("--server")
+    need({"prosody": "prosody", "xmppchat": str(LiveServer.program)}[kind])
+    with _SERVERS[kind](tmp_path_factory.mktemp(kind), certificates) as running:
+        yield running
+
+
+@pytest.fixture
+def new_user(server: ServerProcess) -> Callable[[str], User]:
+    """Makes a new account whose localpart begins with the given name."""
+
+    def make(name: str) -> User:
+        password = f"pass word of {name}, {next(_numbers)}"
+        return server.add_user(f"{name}{next(_numbers)}", password)
+
+    return make
+
+
+@pytest.fixture
+async def slix(server: ServerProcess) -> AsyncIterator[Callable[..., Slix]]:
+    """Makes slixmpp clients, logged out at the end."""
+    made: list[Slix] = []
+
+    def make(user: User, **options: object) -> Slix:
+        made.append(Slix(server, user.jid, user.password, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for client in made:
+        await client.logout()
+
+
+@pytest.fixture
+async def profanity(server: ServerProcess) -> AsyncIterator[Callable[..., Awaitable[Profanity]]]:
+    """Starts profanities, each with a home of its own, ended with the test."""
+    for program in ("profanity", "tmux", "openssl"):
+        need(program)
+    made: list[Profanity] = []
+
+    async def make(**options: Path) -> Profanity:
+        made.append(Profanity(server, Path(homes) / str(len(made)), **options))
+        return await made[-1].start()
+
+    # Not tmp_path: sockets lie within, and their paths must be short.
+    with tempfile.TemporaryDirectory(prefix="xc", ignore_cleanup_errors=True) as homes:
+        yield make
+        for client in made:
+            client.close()
+
+
+@pytest.fixture
+def sendxmpp(server: ServerProcess, tmp_path: Path) -> Iterator[Callable[..., GoSendxmpp]]:
+    """Makes go-sendxmpp clients; listeners are ended with the test."""
+    need("go-sendxmpp")
+    made: list[GoSendxmpp] = []
+
+    def make(user: User, **options: object) -> GoSendxmpp:
+        home = tmp_path / str(len(made))
+        made.append(GoSendxmpp(server, user.jid, user.password, home, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+def need(program: str) -> None:
+    """Skips where `program` is missing, except in CI, which must have it."""
+    if shutil.which(program) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{program} is missing: scripts/install-packages test", pytrace=False)
+        pytest.skip(f"{program} is not installed")

@@ -1,0 +1,54 @@
+"""slixmpp logs in by SCRAM over both kinds of TLS, and only to a server whose certificate it trusts."""
+
+from __future__ import annotations
+
+import pytest
+from live_server import DOMAIN, ServerProcess, User
+from slix import LoginRefused
+
+both_ports = pytest.mark.parametrize("direct_tls", [False, True], ids=["starttls", "direct-tls"])
+
+
+@both_ports
+async def test_login_by_the_strongest_scram(server: ServerProcess, slix, new_user, direct_tls: bool) -> None:
+    user = new_user("romeo")
+    client = await slix(user, direct_tls=direct_tls).login()
+    assert client.boundjid.bare == user.jid
+    assert client.mechanism == server.mechanisms[0]
+    assert client.verified_names == [DOMAIN]
+
+
+@both_ports
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"])
+async def test_login_by_each_mechanism(server: ServerProcess, slix, new_user, mechanism: str, direct_tls: bool) -> None:
+    if mechanism not in server.mechanisms:
+        pytest.skip("the server does not have it")
+    client = await slix(new_user("romeo"), mechanism=mechanism, direct_tls=direct_tls).login()
+    assert client.mechanism == mechanism
+
+
+@both_ports
+async def test_a_certificate_of_another_authority_is_refused(
+    server: ServerProcess, slix, new_user, direct_tls: bool
+) -> None:
+    client = slix(new_user("romeo"), ca=server.certificates.foreign_ca, direct_tls=direct_tls)
+    with pytest.raises(LoginRefused, match=r"CERTIFICATE_VERIFY_FAILED"):
+        await client.login()
+
+
+@both_ports
+async def test_a_wrong_password_is_refused(server: ServerProcess, slix, new_user, direct_tls: bool) -> None:
+    client = slix(new_user("romeo"), direct_tls=direct_tls)
+    client.password = "wrong"
+    with pytest.raises(LoginRefused, match=r"authentication"):
+        await client.login()
+
+
+async def test_an_unknown_account_is_refused_like_a_wrong_password(server: ServerProcess, slix, new_user) -> None:
+    conditions = []
+    for user in (User(new_user("romeo").jid, "wrong"), User(f"nobody@{server.domain}", "wrong")):
+        client = slix(user)
+        client.add_event_handler("failed_auth", lambda failure: conditions.append(failure["condition"]))
+        with pytest.raises(LoginRefused):
+            await client.login()
+    assert set(conditions) == {"not-authorized"}
