@@ -45,7 +45,6 @@ class Server:
         self.config = config
         self._clock = clock or SystemClock()
         self._listen = listen
-        self._classes = config.component_classes or BUILTIN
         self._listeners: list[Listener] = []
         self._control: ControlServer | None = None
         self.database: Database
@@ -61,7 +60,7 @@ class Server:
         self.database = await Database.open(config.storage.url)
         try:
             self.kernel = Kernel(
-                config, self._classes, reader=self.database, writer=self.database.writer, clock=self._clock,
+                config, self.config.component_classes or BUILTIN, reader=self.database, writer=self.database.writer, clock=self._clock,
                 account_query=ACCOUNT_QUERY,
             )
             self.database.writer.on_settled = self.kernel.gate.on_settled

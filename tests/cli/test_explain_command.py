@@ -65,7 +65,8 @@ def test_json(cli: Any, config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "guess"), [("roster_itms", "roster_items"), ("rgister", "register"), ("limits.roster_itms", "limits.roster_items")]
+    ("key", "guess"),
+    [("roster_itms", "roster_items"), ("rgister", "register"), ("limits.roster_itms", "limits.roster_items")],
 )
 def test_what_was_meant(cli: Any, key: str, guess: str) -> None:
     result = cli("config", "explain", key)

@@ -8,7 +8,7 @@ from xmppchat.cli.output import cell, show, table
 
 
 def test_a_table_is_aligned() -> None:
-    rows = [{"name": "a", "size": 10}, {"name": "long", "note": None}]
+    rows: list[dict[str, object]] = [{"name": "a", "size": 10}, {"name": "long", "note": None}]
     assert table(rows) == "NAME  SIZE  NOTE\na     10\nlong"
 
 

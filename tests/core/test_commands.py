@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import pytest
 
-from xmppchat.core.commands import CommandError, Parameter, command_specs, execute, validate
+from xmppchat.core.commands import CommandError, Parameter, command_specs, execute, plain, validate
 from xmppchat.core.component import Component, ComponentConfig, command
+from xmppchat.core.secret import Secret
 from xmppchat.core.tables import DeclarationError
+from xmppchat.jid import JID
 
 
 class Colour(Enum):
@@ -88,6 +91,42 @@ def test_all_faults_of_arguments_at_once_and_never_a_secret() -> None:
         "wall paint: coats: a whole number is wanted",
         "wall paint: wet: true or false is wanted",
     ]
+
+
+@dataclass(frozen=True)
+class Wall:
+    """A row of a result."""
+
+    owner: JID
+    colour: Colour
+
+
+class Builder(Component[ComponentConfig]):
+    """Builds."""
+
+    name = "builder"
+
+    @command("wall build")
+    async def build(self, owner: Annotated[JID, Parameter("whose")]) -> list[Wall]:
+        """Build a wall."""
+        return [Wall(owner, Colour.BLUE)]
+
+
+async def test_addresses_are_prepared_and_results_are_what_json_can_say() -> None:
+    builder = Builder(cast(Any, None), ComponentConfig())
+    assert await execute([builder], "wall build", {"owner": "Me@x.example"}) == [
+        {"owner": "me@x.example", "colour": "blue"}
+    ]
+    with pytest.raises(CommandError, match=r"wall build: owner: .* is not an address"):
+        await execute([builder], "wall build", {"owner": "a b@x.example"})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [((1, None, True), [1, None, True]), ({"a": Path("/b")}, {"a": "/b"}), (Secret("s", "env X"), "Secret(env X)")],
+)
+def test_plain(value: object, expected: object) -> None:
+    assert plain(value) == expected
 
 
 def test_a_parameter_without_help_is_refused() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field
 
 from xmppchat.components import BUILTIN
@@ -182,18 +185,64 @@ def test_explain_finds_options_tables_and_names() -> None:
     assert explain(BUILTIN, "listen")[0].key == "listen.addresses"
     assert [option.key for option in explain(BUILTIN, "roster_items")] == ["limits.roster_items"]
     assert [option.key for option in explain(BUILTIN, "hosts.x.key")] == ["hosts.DOMAIN.key"]
-    with pytest.raises(KeyError, match=r"did you mean 'limits\.roster_items'"):
+    with pytest.raises(KeyError, match="did you mean 'roster_items'"):
         explain(BUILTIN, "roster_itms")
 
 
 def test_lines_are_found() -> None:
     text = 'a = 1\n[b]\n"c d" = 2\ne.f = 3\n[hosts."x.y"] # why\nkey = "="\n'
     lines = toml_source.find_lines(text)
-    assert lines == {("a",): 1, ("b",): 2, ("b", "c d"): 3, ("b", "e", "f"): 4, ("hosts", "x.y"): 5,
+    assert lines == {("a",): 1, ("b",): 2, ("b", "c d"): 3, ("b", "e"): 4, ("b", "e", "f"): 4, ("hosts", "x.y"): 5,
                      ("hosts", "x.y", "key"): 6}  # fmt: skip
     assert toml_source.line_of(lines, ("hosts", "x.y", "certificate")) == 5
     assert toml_source.line_of(lines, ("hosts",)) == 5
     assert toml_source.line_of(lines, ("nothing",)) == 1
+
+
+def test_lines_of_inline_tables_and_lists_of_tables() -> None:
+    text = 'a = {b = 1, c = {d = 2}}\r\n[[x]]\r\ny = 1\r\n[[x]]\r\nz = 2\r\n'
+    lines = toml_source.find_lines(text)
+    assert (lines[("a", "b")], lines[("a", "c", "d")]) == (1, 1)
+    assert (lines[("x",)], lines[("x", "y")], lines[("x", "z")]) == (2, 3, 5)
+
+
+VALUES = st.sampled_from([
+    ["1"], ['"# [no.table]"'], ["[1, 2] # x = 3"], ["[", '  "[table]",', "  # k = 1", "]"], ["{u = 1}"],
+    ['"""', "[table]", "k = 1", '"""'], ["'''", "x = '", "'''"], ["1979-05-27"],
+])  # fmt: skip
+FILLING = st.lists(st.sampled_from(["", "# comment", "  # [table]", "\t# a = 1"]), max_size=2)
+
+
+@given(st.lists(st.tuples(FILLING, st.booleans(), VALUES), max_size=12))
+def test_every_key_and_table_is_found_whatever_stands_between(items: list[tuple[list[str], bool, list[str]]]) -> None:
+    written: list[str] = []
+    expected: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    for number, (filling, is_table, value) in enumerate(items):
+        written += filling
+        if is_table:
+            table = (f"t.{number}",)
+            expected[table] = len(written) + 1
+            written.append(f'  ["t.{number}"]  # = 1')
+        else:
+            expected[(*table, f"k{number}")] = len(written) + 1
+            written += [f"k{number} = {value[0]}", *value[1:]]
+    text = "\n".join(written)
+    tomllib.loads(text)
+    found = toml_source.find_lines(text)
+    assert {path: line for path, line in found.items() if path[-1] != "u"} == expected
+
+
+def test_values_and_where_they_were_set(tmp_path: Path) -> None:
+    config = load(tmp_path, HOST + "[limits]\nroster_items = 5\n[components.register]\nmode = 'open'\n")
+    assert config.current(("limits", "roster_items")) == 5
+    assert config.origin(("limits", "roster_items")) == f"{tmp_path}/xmppchat.toml:5"
+    assert config.current(("components", "register", "mode")) == "open"
+    assert config.origin(("components", "register", "mode")).endswith(":7")
+    assert config.current(("limits", "offline_messages")) == 1_000
+    assert config.origin(("limits", "offline_messages")) == ""
+    assert config.current(("components", "load")) == ()
+    assert config.current(("hosts", "chat.example", "key")) == tmp_path / "c.key"
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from xmppchat.core import limits
 from xmppchat.core.limits import PROFILES, LimitCounters, Limits, TokenBucket
 from xmppchat.protocol import xmlreader
 
@@ -16,9 +20,16 @@ def test_the_defaults_are_those_of_the_reader() -> None:
     assert Limits().reader_untrusted() == xmlreader.UNTRUSTED
 
 
+def test_every_limit_limits_something() -> None:
+    package = Path(limits.__file__).parents[1]
+    sources = [path for path in package.rglob("*.py") if "cli" not in path.relative_to(package).parts]
+    used = set(re.findall(r"(?:limits|self)\.(\w+)", "\n".join(path.read_text() for path in sources)))
+    assert set(Limits.model_fields) - {"profile"} <= used
+
+
 def test_a_profile_sets_defaults_and_an_override_wins() -> None:
-    limits = Limits(profile="test", roster_items=3, session_stanza_rate=5)
-    assert (limits.roster_items, limits.session_stanza_rate, limits.session_byte_rate) == (3, 5, 0)
+    found = Limits(profile="test", roster_items=3, session_stanza_rate=5)
+    assert (found.roster_items, found.session_stanza_rate, found.session_byte_rate) == (3, 5, 0)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -49,10 +60,10 @@ def test_one_rate_can_be_off() -> None:
 
 
 def test_the_longest_stanza_passes_a_full_bucket() -> None:
-    limits = Limits()
-    buckets = limits.session_buckets(5.0)
+    found = Limits()
+    buckets = found.session_buckets(5.0)
     assert buckets is not None
-    assert buckets[0].take(5.0, limits.stanza_bytes) == 0.0
+    assert buckets[0].take(5.0, found.stanza_bytes) == 0.0
 
 
 def test_a_bucket_lends_and_tells_the_wait() -> None:

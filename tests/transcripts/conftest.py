@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import trustme
+from peers.prosody import Prosody, is_installed
 
 from xmppchat.testing.memory import MemoryDriver
 from xmppchat.testing.tcp import OwnTcpDriver
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "peers"))
-
 DOMAIN = "chat.example"
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "driver" in metafunc.fixturenames:
-        is_prosody = metafunc.config.getoption("--server") == "prosody"
-        names = ["prosody"] if is_prosody else ["memory", "tcp"]
-        metafunc.parametrize("driver", names, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -48,11 +39,14 @@ async def driver(
     elif request.param == "tcp":
         made = OwnTcpDriver(directory, *certificate, DOMAIN)
     else:
-        import prosody
-
-        if not prosody.is_installed():
+        if not is_installed():
             pytest.skip("there is no Prosody here (Debian: apt-get install prosody)")
-        made = prosody.Prosody(directory, *certificate, DOMAIN)
+        made = Prosody(directory, *certificate, DOMAIN)
     await made.start()
     yield made
     await made.stop()
+    is_whole_run = not any(
+        (request.config.option.keyword, request.config.option.lf, request.session.testsfailed)
+    ) and not any("::" in argument for argument in request.config.args)
+    unused = [habit.quotation for habit in made.habits if not habit.uses]
+    assert not (is_whole_run and unused), f"stale: {request.param} has not the habits {unused}"

@@ -1,11 +1,15 @@
-"""Runs every transcript: the files here, the tables, and the examples in the docstrings of components."""
+"""Runs every transcript: the files here, the tables, and the examples in the docstrings of components.
+
+`--server prosody` runs them against Prosody instead, where the @prosody blocks hold.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from subscription_table import expand
+from transcripts.subscription_table import expand
 
 import xmppchat.components
 from xmppchat.testing.runner import Driver, Mismatch, run
@@ -13,17 +17,41 @@ from xmppchat.testing.transcript import Transcript, examples, parse
 
 HERE = Path(__file__).parent
 COMPONENTS = Path(xmppchat.components.__file__).parent
+_CITATION = re.compile(r"^# .*(RFC \d{4}|XEP-\d{4}) (§\d|Appendix)", re.MULTILINE)
+
+Named = list[tuple[str, Transcript]]
 
 
-def _files() -> list[tuple[str, Transcript]]:
-    found = []
-    for path in sorted(HERE.rglob("*.xmpp")):
-        name = path.relative_to(HERE)
-        found.append((str(name.with_suffix("")), parse(path.read_text(), name)))
-    return found
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each transcript with each driver that can run it."""
+    if "transcript" not in metafunc.fixturenames:
+        return
+    is_prosody = metafunc.config.getoption("--server") == "prosody"
+    drivers = ["prosody"] if is_prosody else ["memory", "tcp"]
+    # What an example shows is this server.
+    named = _files() + _tables() + ([] if is_prosody else _examples())
+    cases = [
+        pytest.param(driver, transcript, id=f"{driver}-{name}")
+        for driver in drivers
+        for name, transcript in named
+        if driver == "memory" or not transcript.is_memory_only
+    ]
+    metafunc.parametrize(("driver", "transcript"), cases, indirect=["driver"], scope="session")
 
 
-def _examples() -> list[tuple[str, Transcript]]:
+def _files() -> Named:
+    paths = sorted(HERE.rglob("*.xmpp"))
+    names = [path.relative_to(HERE) for path in paths]
+    return [
+        (str(name.with_suffix("")), parse(path.read_text(), name)) for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def _tables() -> Named:
+    return [case for path in sorted(HERE.rglob("*.table")) for case in expand(path, path.relative_to(HERE))]
+
+
+def _examples() -> Named:
     found = []
     for path in sorted(COMPONENTS.rglob("*.py")):
         name = path.relative_to(COMPONENTS.parent.parent)
@@ -32,15 +60,8 @@ def _examples() -> list[tuple[str, Transcript]]:
     return found
 
 
-def _parameters(transcripts: list[tuple[str, Transcript]]) -> list[object]:
-    return [pytest.param(transcript, id=name) for name, transcript in transcripts]
-
-
-def _tables() -> list[tuple[str, Transcript]]:
-    return [case for path in sorted(HERE.rglob("*.table")) for case in expand(path, path.relative_to(HERE))]
-
-
-async def _run(transcript: Transcript, driver: Driver) -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_transcript(transcript: Transcript, driver: Driver) -> None:
     problem = ""
     try:
         await run(transcript, driver)
@@ -50,21 +71,6 @@ async def _run(transcript: Transcript, driver: Driver) -> None:
         pytest.fail(problem, pytrace=False)
 
 
-@pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.parametrize("transcript", _parameters(_tables()))
-async def test_subscription(transcript: Transcript, driver: Driver) -> None:
-    await _run(transcript, driver)
-
-
-@pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.parametrize("transcript", _parameters(_files()))
-async def test_transcript(transcript: Transcript, driver: Driver) -> None:
-    await _run(transcript, driver)
-
-
-@pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.parametrize("transcript", _parameters(_examples()))
-async def test_example(transcript: Transcript, driver: Driver) -> None:
-    if driver.name == "prosody":
-        pytest.skip("an example shows this server")
-    await _run(transcript, driver)
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in sorted(HERE.rglob("*.xmpp"))])
+def test_transcript_cites_what_decides(path: Path) -> None:
+    assert _CITATION.search(path.read_text())

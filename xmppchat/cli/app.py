@@ -72,14 +72,20 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     return app
 
 
-def _version_option(
-    version: Annotated[bool, typer.Option("--version", help="show the version and exit", is_eager=True)] = False,
-) -> None:
-    if version:
-        from importlib.metadata import version as version_of
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
 
-        print(version_of("xmppchat"))
+        print(version("xmppchat"))
         raise typer.Exit
+
+
+def _version_option(
+    version: Annotated[
+        bool, typer.Option("--version", help="show the version and exit", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Options that need no command."""
 
 
 def _config_group() -> None:
