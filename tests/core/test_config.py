@@ -139,7 +139,7 @@ def test_further_components_are_loaded(tmp_path: Path, monkeypatch: pytest.Monke
     config = load(tmp_path, text)
     greeter = config.component_classes[-1]
     assert greeter.name == "greeter"
-    assert config.component(greeter).text == "ho"  # type: ignore[attr-defined]
+    assert config.component(greeter).text == "ho"
 
 
 def test_a_component_that_cannot_be_loaded_is_a_fault_among_others(tmp_path: Path) -> None:

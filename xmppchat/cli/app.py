@@ -64,7 +64,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     config.callback()(_config_group)
     config.command("explain")(_explain)
     app.add_typer(config, name="config")
-    if not arguments or arguments[0] not in ("init", "serve", "check", "config"):
+    if not arguments or arguments[0] not in ("init", "serve", "check", "config", "--version"):
         from xmppchat.cli import generated
         from xmppchat.cli.environment import component_classes
 

@@ -56,6 +56,7 @@ class Admission:
         self._tolerance = (burst - 0.5) / rate  # half a token for the rounding of sums
         self._exempt: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(x) for x in exempt)
         self._table = table
+        self._known_exempt: set[str] = set()
         self._now = now
         self._strangers: dict[bytes, int] = {}
         # The moment at which an address has its whole burst again: a token bucket in one number (GCRA).
@@ -69,8 +70,13 @@ class Admission:
 
     def enter(self, address: str) -> Place | None:
         """A place for a new connection from this IP address, None if it is refused."""
+        if address in self._known_exempt:
+            return Place(self, ())
         peer = ip_address(address)
         if any(peer in network for network in self._exempt):
+            if len(self._known_exempt) >= self._table:
+                self._known_exempt.clear()
+            self._known_exempt.add(address)
             return Place(self, ())
         keys = _keys(peer)
         reason = self._refusal(*keys)

@@ -153,7 +153,9 @@ def call(path: Path, command: str, arguments: Mapping[str, object], timeout: flo
     connection = _connect(path, timeout)
     try:
         with connection, connection.makefile("rb") as answers:
-            connection.sendall(request.encode() + b"\n")
+            # A refusal comes before the request is read, and it is worth more than the error of sending.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(request.encode() + b"\n")
             answer = json.loads(answers.readline() or b"null")
     except TimeoutError:
         raise ControlError(f"{path}: the server did not answer in {timeout:g} s") from None

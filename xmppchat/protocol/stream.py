@@ -12,7 +12,7 @@ import base64
 import binascii
 import enum
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol.element import Element, escape_attribute, text_element
@@ -119,6 +119,8 @@ class StreamSettings:
     trusted_limits: ReaderLimits = TRUSTED
     untrusted_limits: ReaderLimits = UNTRUSTED
     untrusted_total: int = 65_536  # bytes before authentication (RELIABILITY §3.2, limit 3)
+    #: ``<stream:features/>`` as text, by what it depends on (see :class:`StreamFeature`): a few entries.
+    built_features: dict[tuple[Fact, tuple[str, ...], bool], str] = field(default_factory=dict)
 
 
 class Stream:
@@ -211,11 +213,19 @@ class Stream:
         self._output.append(self._header(attributes.get("to", "")))
         if problem is not None:
             raise problem
-        self._output.append(_stream_prefixed(build_features(self, self._settings.features, self.facts)))
+        self._output.append(self._features())
         if Fact.AUTHENTICATED in self.facts:
             self.phase = Phase.AUTHENTICATED
         else:
             self.phase = Phase.SECURE if Fact.SECURE in self.facts else Phase.PLAIN
+
+    def _features(self) -> str:
+        key = (self.facts, tuple(self.channel_bindings), bool(self.header_from))
+        cache = self._settings.built_features
+        xml = cache.get(key)
+        if xml is None:
+            xml = cache[key] = _stream_prefixed(build_features(self, self._settings.features, self.facts))
+        return xml
 
     def _judge(self, header: StreamHeader, to: JID | None) -> StreamError | None:
         if header.name != "stream" or header.namespace != NS.STREAM:

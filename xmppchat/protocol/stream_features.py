@@ -29,7 +29,11 @@ class Fact(enum.Flag):
 
 @dataclass(frozen=True, slots=True)
 class StreamFeature:
-    """One child of ``<stream:features/>``; `build` may return None where it has nothing to offer on this stream."""
+    """One child of ``<stream:features/>``; `build` may return None where it has nothing to offer on this stream.
+
+    What it builds may depend on the stream's facts, on the names of its channel bindings and on whether the client's
+    header has a ``from``, on nothing else: streams that agree in these share what was built.
+    """
 
     name: str
     build: Callable[[Stream], Element | None]

@@ -72,8 +72,9 @@ class Database:
                 opened.callback(lock.release)
                 await asyncio.to_thread(_prepare, path, extra_tables, busy_timeout)
                 database = cls(path, lock, on_settled, busy_timeout)
-                await database.writer.start()
                 opened.push_async_callback(database.writer.close)
+                await database.writer.start()
+                opened.push_async_callback(database._readers.close)
                 await database._readers.start()
             except DBAPIError as error:
                 raise DatabaseError(f"{path} cannot be opened: {reason(error) or error.orig}") from error

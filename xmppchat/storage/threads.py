@@ -1,7 +1,7 @@
 """Threads that own database connections: the event loop hands in calls and is told of their ends, and never waits.
 
 One hop (to a thread and back) costs about 16 µs of CPU; a driver that hops for every statement, as aiosqlite does,
-pays that five times for the smallest transaction. See docs/adr on the writer's thread.
+pays that several times for the smallest transaction. Figures: docs/adr/0005-commit-gate.md.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, current_thread
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import structlog
 from sqlalchemy import Connection
+
+log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,10 +66,11 @@ class ConnectionThreads:
 
     async def close(self) -> None:
         """Finish what was handed in, close the connections, end the threads."""
-        for _ in self._threads:
+        running = [(thread, ended) for thread, ended in zip(self._threads, self._ended, strict=True) if thread.ident]
+        for _ in running:
             self._work.put(None)
-        await asyncio.gather(*self._ended)
-        for thread in self._threads:
+        for thread, ended in running:
+            await ended
             thread.join()
 
     def _run(self, started: asyncio.Future[None], ended: asyncio.Future[None]) -> None:
@@ -76,9 +80,12 @@ class ConnectionThreads:
             self._tell(partial(_resolve, started), None, error)
         else:
             self._tell(partial(_resolve, started), None, None)
-            while (work := self._work.get()) is not None and self._perform(connection, *work):
-                work = None  # an idle thread keeps no results alive
-            connection.close()
+            try:
+                while (work := self._work.get()) is not None and self._perform(connection, *work):
+                    work = None  # an idle thread keeps no results alive
+                connection.close()
+            except Exception:
+                log.exception("a database connection could not be closed", thread=current_thread().name)
         self._tell(partial(_resolve, ended), None, None)
 
     def _perform(

@@ -74,11 +74,11 @@ class GroupCommitWriter:
             self._loop.call_soon(self._hand_over)  # not at once: more may come in this turn of the loop
 
     async def close(self) -> None:
-        """Write what is queued and tell of it, then end."""
-        self._is_closed = True
+        """Write what is queued, and what is submitted in consequence; tell of it, then end."""
         while self._is_busy:
             self._idle = self._loop.create_future()
             await self._idle
+        self._is_closed = True
         await self._thread.close()
 
     def _hand_over(self) -> None:
@@ -141,7 +141,14 @@ def _recover(connection: Connection, batch: list[Ticket], error: BaseException) 
         else:
             return results
     _report(error, tickets=len(batch))
+    _leave_transaction(connection)
     return [(number, error) for number, _ in batch]
+
+
+def _leave_transaction(connection: Connection) -> None:
+    """A transaction that could not even be rolled back ends with its connection; the next batch opens another."""
+    if not connection.invalidated and getattr(connection.connection.driver_connection, "in_transaction", False):
+        connection.invalidate()
 
 
 def _commit_alone(connection: Connection, ticket: Ticket) -> BaseException | None:

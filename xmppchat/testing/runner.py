@@ -319,6 +319,8 @@ class Names:
         if name.startswith("error "):
             _, kind, condition = name.split()
             return f'<error type="{kind}"><{condition} xmlns="{NS.STANZA_ERROR}"/>{matching.ANYTHING}</error>'
+        if name.startswith("letters "):
+            return "x" * int(name.split()[1])
         if name in self.captured:
             return self.captured[name]
         client, _, part = name.rpartition(".")
@@ -333,7 +335,7 @@ class Names:
 
 
 _EXPECTATIONS = ("receives", "receives in any order", "receives nothing", "nobody receives", "is disconnected")
-_REPLACED = re.compile(r"\{(error [a-z]+ [a-z-]+|[a-z][\w./-]*)\}")
+_REPLACED = re.compile(r"\{(error [a-z]+ [a-z-]+|letters \d+|[a-z][\w./-]*)\}")
 
 
 def read_stanzas(xml: str) -> list[Element]:

@@ -31,7 +31,7 @@ rest" drops what was received and not yet shown. At the end nobody may have rece
 
 Elements are compared as :mod:`xmppchat.testing.matching` says. Replaced are ``{domain}``, ``{romeo.bare}``,
 ``{romeo.full}``, ``{romeo.local}``, ``{romeo.password}``, ``{error cancel item-not-found}`` (the whole element, with or
-without a text), and ``{name}`` by what ``id="{=name}"`` of an earlier expectation has seen.
+without a text), ``{letters 2000}`` (so many), and ``{name}`` by what ``id="{=name}"`` of an earlier expectation has seen.
 
 Behind a "receives" step may stand what Prosody sends instead, with who is right by the quoted section::
 
