@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -169,7 +171,7 @@ class Server(ABC):
                 if self.cores:
                     os.sched_setaffinity(0, self.cores)  # the child inherits it
                 self._process = subprocess.Popen(
-                    self.command(),
+                    [*_end_with_us(), *self.command()],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -232,6 +234,16 @@ class Server(ABC):
         """The end of what the server printed and logged."""
         texts = [path.read_text(errors="replace") for path in sorted(self.directory.glob("*.log"))]
         return "\n".join(text[-length:] for text in texts)
+
+
+def _end_with_us() -> Sequence[str]:
+    """A prefix by which the server stops when this process dies without having stopped it.
+
+    The kernel sends that signal when the *thread* that started the server ends, hence only from the main one.
+    """
+    if threading.current_thread() is threading.main_thread() and shutil.which("setpriv"):
+        return ["setpriv", "--pdeathsig", "TERM", "--"]
+    return []
 
 
 def debian_version(package: str) -> str:

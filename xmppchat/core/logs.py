@@ -25,9 +25,8 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 def configure(level: str = "info", format: str = "console") -> None:
     """Log records of `level` and above, in `format` "console" or "json". May be called again."""
     minimum = _LEVELS[level]
-    shared: list[Any] = [
+    common: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.add_log_level,
         _one_exception_text,
@@ -35,15 +34,7 @@ def configure(level: str = "info", format: str = "console") -> None:
     ]
     # Not cached: a module's logger would keep the settings of its first use beyond a reload or test.
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.add_log_level,
-            _one_exception_text,
-            escape,
-            _renderer(format),
-            _clip,
-        ],
+        processors=[*common, _renderer(format), _clip],
         wrapper_class=structlog.make_filtering_bound_logger(minimum),
         logger_factory=_StderrFactory(),
         cache_logger_on_first_use=False,
@@ -51,7 +42,7 @@ def configure(level: str = "info", format: str = "console") -> None:
     handler = _StderrHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *common],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(format), _clip],
             keep_exc_info=False,
             pass_foreign_args=False,

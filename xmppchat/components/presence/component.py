@@ -130,10 +130,6 @@ class Presence(Component[ComponentConfig]):
 
     # --- probes (§4.3) -----------------------------------------------------------------------------------------------
 
-    @presence(OUTBOUND, "probe")
-    def ignore_probe(self, session: Session, stanza: Stanza, turn: Turn) -> None:
-        """Probes are the server's to send (§4.3.1)."""
-
     @presence(INBOUND, "probe")
     def probed(self, account: Account, stanza: Stanza, turn: Turn) -> None:
         """§4.3.2: presence for those who may see it; to others, that they are not subscribed."""
@@ -168,7 +164,7 @@ class Presence(Component[ComponentConfig]):
         contact = stanza.to.to_bare()
         account = session.account
         if contact == account.jid:
-            raise BadRequest("your own resources see each other anyway")
+            return  # the account's own resources see each other anyway
         self._send(account, contact, stanza.type, stanza, turn)
 
     def _send(self, account: Account, contact: JID, kind: str, stanza: Stanza, turn: Turn) -> None:
@@ -252,7 +248,8 @@ class Presence(Component[ComponentConfig]):
             return  # what a flood of strangers asks is dropped (RELIABILITY V-42)
         self._deliver(account, kind, stanza, turn)
         if outcome.state != before:
-            self._store(account, contact, item, outcome.state, stanza.to_xml(namespace=NS.CLIENT), turn)
+            request = stanza.to_xml(namespace=NS.CLIENT) if kind == "subscribe" else ""
+            self._store(account, contact, item, outcome.state, request, turn)
         if kind == "unsubscribe" and before.subscription in ("from", "both"):
             self._hide(account, contact, turn)
 
