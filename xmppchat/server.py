@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -167,6 +168,9 @@ async def run(config: ServerConfig, ready: Callable[[str], None]) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stopped.set)
     loop.add_signal_handler(signal.SIGHUP, server.reload_certificates)
+    # What start-up made stays for good: the garbage collector need not look at it again.
+    gc.collect()
+    gc.freeze()
     ready(server.describe())
     await stopped.wait()
     log.info("stopping")

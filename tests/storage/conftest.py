@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from storage_support import TABLES, Gate
 
 from xmppchat.storage.database import Database
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[Any]]:
+    """What is logged, in place of the log."""
+    with structlog.testing.capture_logs() as records:
+        yield records
 
 
 @pytest.fixture

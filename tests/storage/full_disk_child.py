@@ -12,6 +12,7 @@ from pathlib import Path
 
 from storage_support import TABLES, Gate, note, values
 
+from xmppchat.core import logs
 from xmppchat.core.commit_gate import StorageUnavailable
 from xmppchat.storage.database import Database
 
@@ -45,4 +46,5 @@ async def main(url: str) -> None:
     print("recovered")
 
 
+logs.configure()  # to stderr
 asyncio.run(main(sys.argv[1]))

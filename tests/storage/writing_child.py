@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from storage_support import MARKS, TABLES, note
 
+from xmppchat.core import logs
 from xmppchat.storage.database import Database, DatabaseError
 
 
@@ -45,4 +46,5 @@ async def main(url: str, width: int, total: int) -> None:
     await database.close()
 
 
+logs.configure()  # to stderr
 asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

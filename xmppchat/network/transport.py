@@ -17,6 +17,8 @@ from xmppchat.network.tls import TlsChannel, TlsFailed, TlsSource
 HANDSHAKE_SECONDS = 15.0
 STALL_SECONDS = 60.0
 CLOSE_SECONDS = 5.0
+KEEPALIVE_SECONDS = 180
+"""Silence after which the kernel asks the peer whether it is there; thrice without an answer, and it is gone."""
 SOFT_BUFFER = 1024 * 1024
 HARD_BUFFER = 4 * 1024 * 1024
 _OVERFLOW = f"more than {HARD_BUFFER} bytes wait for the peer"
@@ -211,7 +213,7 @@ class Transport(asyncio.Protocol):
         connection = transport.get_extra_info("socket")
         if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            _watch(connection)
             self.address = plain_address(transport.get_extra_info("peername"))
         self._socket.set_write_buffer_limits(high=SOFT_BUFFER, low=SOFT_BUFFER // 4)
         if hasattr(transport, "max_size"):
@@ -385,6 +387,15 @@ class Transport(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _watch(connection: socket.socket) -> None:
+    """Have the kernel find out who vanished without a word: no timer of ours for each idle connection."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_SECONDS // 6)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
 class _Nobody:

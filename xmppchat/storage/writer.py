@@ -120,6 +120,7 @@ def _commit(connection: Connection, batch: list[Ticket]) -> list[Result]:
             crash_point("before-commit")
         results: list[Result] = [(number, None) for number, _ in batch]
     except Exception as error:
+        _end_transaction(connection)
         results = _recover(connection, batch, translate(error))
     crash_point("after-commit-before-release")
     return results
@@ -140,15 +141,18 @@ def _recover(connection: Connection, batch: list[Ticket], error: BaseException) 
             error = translate(failure)
         else:
             return results
+        _end_transaction(connection)
     _report(error, tickets=len(batch))
-    _leave_transaction(connection)
     return [(number, error) for number, _ in batch]
 
 
-def _leave_transaction(connection: Connection) -> None:
-    """A transaction that could not even be rolled back ends with its connection; the next batch opens another."""
-    if not connection.invalidated and getattr(connection.connection.driver_connection, "in_transaction", False):
-        connection.invalidate()
+def _end_transaction(connection: Connection) -> None:
+    """Leave nothing open: after a COMMIT or ROLLBACK that failed, the driver may still be in the transaction."""
+    if not connection.invalidated:
+        try:
+            connection.connection.rollback()
+        except Exception:
+            connection.invalidate()  # the next batch opens another connection
 
 
 def _commit_alone(connection: Connection, ticket: Ticket) -> BaseException | None:
