@@ -61,8 +61,8 @@ class Server:
         self.database = await Database.open(config.storage.url)
         try:
             self.kernel = Kernel(
-                config, self.config.component_classes or BUILTIN, reader=self.database, writer=self.database.writer, clock=self._clock,
-                account_query=ACCOUNT_QUERY,
+                config, config.component_classes or BUILTIN, reader=self.database, writer=self.database.writer,
+                clock=self._clock, account_query=ACCOUNT_QUERY,
             )
             self.database.writer.on_settled = self.kernel.gate.on_settled
             await self.kernel.start()

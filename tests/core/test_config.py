@@ -200,7 +200,7 @@ def test_lines_are_found() -> None:
 
 
 def test_lines_of_inline_tables_and_lists_of_tables() -> None:
-    text = 'a = {b = 1, c = {d = 2}}\r\n[[x]]\r\ny = 1\r\n[[x]]\r\nz = 2\r\n'
+    text = "a = {b = 1, c = {d = 2}}\r\n[[x]]\r\ny = 1\r\n[[x]]\r\nz = 2\r\n"
     lines = toml_source.find_lines(text)
     assert (lines[("a", "b")], lines[("a", "c", "d")]) == (1, 1)
     assert (lines[("x",)], lines[("x", "y")], lines[("x", "z")]) == (2, 3, 5)
