@@ -154,7 +154,9 @@ class Accounts(Component[AccountsConfig]):
         turn.write(account, _DELETE_CREDENTIALS, {"account": account.id})
         turn.write(account, _DELETE_ACCOUNT, {"account": account.id})
         turn.effect(self.kernel.directory.forget, account.jid.bare)
-        turn.effect(self._end_sessions, account, "this account was deleted")
+        # Behind the answer to who asked for it, which is another effect of this turn (XEP-0077 §3.2).
+        loop = asyncio.get_running_loop()
+        turn.effect(loop.call_soon, self._end_sessions, account, "this account was deleted")
 
     # --- keys ------------------------------------------------------------------------------------------------------
 

@@ -122,7 +122,10 @@ class Register(Component[RegisterConfig]):
         if len(self._budgets) >= _TABLE:
             del self._budgets[next(iter(self._budgets))]
         self._budgets[network] = budgets
-        if max(bucket.take(now, 1) for bucket in (*budgets, self._server_budget)) > 0:
+        all_budgets = (*budgets, self._server_budget)
+        if max([bucket.take(now, 1) for bucket in all_budgets]) > 0:
+            for bucket in all_budgets:
+                bucket.take(now, -1)  # who is refused has spent nothing
             self.kernel.limit_counters.fired("registrations")
             raise ResourceConstraint("too many accounts were made from your network; try again tomorrow")
 

@@ -1,0 +1,126 @@
+"""In-band registration (XEP-0077): closed by default, budgets where it is open, changes by the owner only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xmppchat.core.limits import Limits
+from xmppchat.protocol.element import Element
+from xmppchat.testing.memory import MemoryClient, MemoryDriver
+from xmppchat.testing.wire_client import ClientFailure
+
+Start = Callable[..., Coroutine[Any, Any, MemoryDriver]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    drivers: list[MemoryDriver] = []
+
+    async def start(**options: Any) -> MemoryDriver:
+        driver = MemoryDriver(tmp_path, **options)
+        drivers.append(driver)
+        await driver.start()
+        return driver
+
+    yield start
+    for driver in drivers:
+        await driver.stop()
+
+
+async def connected(driver: MemoryDriver, address: str = "192.0.2.1") -> MemoryClient:
+    client = MemoryClient(driver.domain, driver.server.connections.new())
+    client.transport.address = address
+    await client.open()
+    return client
+
+
+def condition(answer: Element) -> str:
+    """The condition of an error answer, "" for a result."""
+    error = answer.find("error")
+    return next(error.elements()).name if error is not None else ""
+
+
+async def make(client: MemoryClient, name: str, password: str = "secret") -> str:  # noqa: S107
+    answer = await client.request("set", (
+        f"<query xmlns='jabber:iq:register'><username>{name}</username><password>{password}</password></query>"
+    ))
+    return condition(answer)
+
+
+async def test_closed_by_default(start: Start) -> None:
+    driver = await start()
+    client = MemoryClient(driver.domain, driver.server.connections.new())
+    features = await client.open()
+    assert features.find("register", "http://jabber.org/features/iq-register") is None
+    assert await make(client, "romeo") == "not-allowed"
+    assert condition(await client.request("get", "<query xmlns='jabber:iq:register'/>")) == "not-allowed"
+
+
+async def test_open_makes_an_account_once(start: Start) -> None:
+    driver = await start(register={"mode": "open"})
+    client = MemoryClient(driver.domain, driver.server.connections.new())
+    features = await client.open()
+    assert features.find("register", "http://jabber.org/features/iq-register") is not None
+    assert await make(client, "romeo") == ""
+    assert await make(client, "ROMEO") == "conflict", "two spellings, one account"
+    await client.log_in("romeo", "secret", "x")
+
+
+@pytest.mark.parametrize(("name", "password", "expected"), [
+    ("", "secret", "not-acceptable"),
+    ("romeo", "", "not-acceptable"),
+    ("romeo@elsewhere.example", "secret", "jid-malformed"),
+    ("romeo/x", "secret", "jid-malformed"),
+    ("ro meo", "secret", "jid-malformed"),
+    ("romeo", "\u0007bell".replace("\u0007", "&#x7f;"), "not-acceptable"),
+])
+async def test_what_cannot_be(start: Start, name: str, password: str, expected: str) -> None:
+    driver = await start(register={"mode": "open"})
+    assert await make(await connected(driver), name, password) == expected
+
+
+async def test_a_network_has_a_budget(start: Start) -> None:
+    """RELIABILITY V-40, limit 13: two an hour and five a day for each network."""
+    driver = await start(register={"mode": "open"}, limits=Limits())
+    made = 0
+    for number in range(100):
+        client = await connected(driver, f"192.0.2.{number + 1}")
+        made += await make(client, f"spam{number}") == ""
+    assert made == 2
+    assert await make(await connected(driver, "198.51.100.1"), "honest") == "", "other networks have their own"
+    for hour in range(12):
+        driver.clock.advance(3600)
+        made += await make(await connected(driver), f"later{hour}") == ""
+    assert made <= 8, "five at once would be a day's; what trickles in over half a day is 2.5 more"
+
+
+async def test_a_password_is_changed_by_its_owner(start: Start) -> None:
+    driver = await start()
+    await driver.create_account("romeo", "old")
+    client = await connected(driver)
+    await client.log_in("romeo", "old", "x")
+    assert await make(client, "romeo", "new") == ""
+    assert await make(client, "juliet", "new") == "not-allowed"
+    with pytest.raises(ClientFailure):
+        await (await connected(driver)).log_in("romeo", "old", "y")
+    await (await connected(driver)).log_in("romeo", "new", "y")
+
+
+async def test_an_account_is_removed_by_its_owner(start: Start) -> None:
+    driver = await start()
+    for name in ("romeo", "juliet"):
+        await driver.create_account(name, "secret")
+    client = await connected(driver)
+    await client.log_in("romeo", "secret", "x")
+    answer = await client.request("set", "<query xmlns='jabber:iq:register'><remove/></query>")
+    assert answer.get("type") == "result"
+    await client.until_closed()
+    with pytest.raises(ClientFailure):
+        await (await connected(driver)).log_in("romeo", "secret", "x")
+    await (await connected(driver)).log_in("juliet", "secret", "x")
+    rows = await driver.server.execute("user list", {})
+    assert [row["account"] for row in rows] == ["juliet@chat.example"]  # type: ignore[attr-defined]
