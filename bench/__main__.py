@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import generator
-from bench.machine import raise_file_limit
+from bench.machine import alone_on_the_machine, raise_file_limit
 from bench.report import Report
 from bench.runner import SERVERS, run_in_temporary_folder
 from bench.workloads import WORKLOADS
@@ -53,13 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     only, scenario = options.only.split(","), options.scenario.split(",")
     servers = [server for name, server in SERVERS.items() if name in only]
     workloads = [workload for workload in WORKLOADS if workload.name in scenario]
-    results = run_in_temporary_folder(
-        servers,
-        workloads,
-        rounds=options.rounds or (1 if options.quick else 3),
-        quick=options.quick,
-        retries=(0 if options.quick else 2) if options.retries is None else options.retries,
-    )
+    with alone_on_the_machine():
+        results = run_in_temporary_folder(
+            servers,
+            workloads,
+            rounds=options.rounds or (1 if options.quick else 3),
+            quick=options.quick,
+            retries=(0 if options.quick else 2) if options.retries is None else options.retries,
+        )
     report = Report(results)
     is_whole = len(servers) == len(SERVERS) and len(workloads) == len(WORKLOADS) and not options.quick
     output: Path = options.output or (_REPORT if is_whole else _PARTIAL_REPORT)

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
 import os
 import platform
 import resource
 import ssl
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def alone_on_the_machine() -> Iterator[None]:
+    """Waits until no other benchmark runs here: two at a time would measure each other."""
+    with (Path(tempfile.gettempdir()) / "xmppchat-bench.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another benchmark runs on this machine; waiting for its end", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def raise_file_limit(wanted: int = 65536) -> None:

@@ -70,15 +70,22 @@ def make_certificate(directory: Path, *domains: str) -> Certificate:
     return made
 
 
+def is_free(host: str, port: int) -> bool:
+    """Whether a server can listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
 def free_host(port: int = 5222) -> str:
     """A loopback address on which nobody listens at `port`, so that servers can share the standard ports."""
     while True:
         host = f"127.{random.randint(16, 250)}.{random.randint(0, 250)}.{random.randint(2, 250)}"
-        with socket.socket() as probe:
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
+        if is_free(host, port):
             return host
 
 
@@ -164,6 +171,8 @@ class Server(ABC):
         """Returns once the server answers a stream header; raises ServerError after `timeout` seconds."""
         if self._process is not None:
             raise ServerError(f"{self.name} runs already")
+        if not is_free(self.host, self.port):  # or its answer would be taken for this server's
+            raise ServerError(f"another server listens on {self.host}:{self.port}")
         self.prepare()
         own_cores = os.sched_getaffinity(0)
         with self.log_file.open("ab") as log:

@@ -44,7 +44,7 @@ def condition(answer: Element) -> str:
     return next(error.elements()).name if error is not None else ""
 
 
-async def make(client: MemoryClient, name: str, password: str = "secret") -> str:  # noqa: S107
+async def make(client: MemoryClient, name: str, password: str = "secret") -> str:
     answer = await client.request("set", (
         f"<query xmlns='jabber:iq:register'><username>{name}</username><password>{password}</password></query>"
     ))

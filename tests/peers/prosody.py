@@ -24,7 +24,8 @@ authentication = "internal_hashed"
 allow_registration = true
 registration_throttle_max = false
 c2s_require_encryption = true
-modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "register_ibr", "offline", "posix" }}
+modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "register_ibr", "user_account_management",
+  "offline", "posix" }}
 modules_disabled = {{ "s2s", "limits" }}
 ssl = {{ certificate = "{certificate}", key = "{key}" }}
 VirtualHost "{domain}"
@@ -52,7 +53,8 @@ def _account_without_from(pattern: Element) -> Element:
 
 
 def _language(pattern: Element) -> Element:
-    if pattern.name == "iq" or "xml:lang" in pattern.attributes:
+    is_from_server = pattern.name == "iq" and "/" not in pattern.get("from")
+    if is_from_server or "xml:lang" in pattern.attributes:
         return pattern
     return pattern.replace(attributes={"xml:lang": "en|"})
 
@@ -68,6 +70,13 @@ def _delayed_presence(pattern: Element) -> Element:
     if pattern.name != "presence" or pattern.get("type"):
         return pattern
     return pattern.append("…")
+
+
+def _malformed_without_to(pattern: Element) -> Element:
+    error = pattern.find("error")
+    if pattern.name != "iq" or error is None or error.find("bad-request", NS.STANZA_ERROR) is None:
+        return pattern
+    return pattern.replace(attributes={"to": pattern.get("to") + "|"})
 
 
 #: Differences that show in many transcripts, each settled here once.
@@ -100,6 +109,12 @@ HABITS = (
         "both",
         "XEP-0203 §1: Prosody tells how old a presence is when it is sent to one who comes later",
         _delayed_presence,
+    ),
+    (
+        "ours",
+        "RFC 6120 §8.3.2: <stanza-kind from='intended-recipient' to='sender' type='error'>; Prosody leaves 'to' out "
+        "where an IQ is malformed as such",
+        _malformed_without_to,
     ),
 )
 

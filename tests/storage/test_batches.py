@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Column, ForeignKey, MetaData, Table, bindparam, delete, insert, select, text
@@ -63,8 +65,8 @@ def test_a_statement_with_a_list_is_executed_alone() -> None:
 
 
 def test_a_statement_without_parameters_is_executed_alone() -> None:
-    everything = delete(NOTES)
-    assert [group.is_many for group in arrange([(1, [Write(everything, {})]), (2, [Write(everything, {})])])] == [False] * 2
+    everything = Write(delete(NOTES), {})
+    assert [group.is_many for group in arrange([(1, [everything]), (2, [everything])])] == [False, False]
 
 
 WRITES = st.builds(
@@ -83,4 +85,4 @@ def test_every_write_is_there_once_and_in_order_of_its_table(tickets: list[list[
         assert got == wanted
         # Neighbours of the same statement share a group.
         statements = [group.statement for group in groups if group.statement.table is table]
-        assert all(one is not other for one, other in zip(statements, statements[1:], strict=False))
+        assert all(one is not other for one, other in pairwise(statements))

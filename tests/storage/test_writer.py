@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import BigInteger, Column, Table, insert
+from sqlalchemy import BigInteger, Column, MetaData, Table, insert
 from storage_support import ALL, DELETE, INSERT, MARKS, NOTES, TABLES, UPDATE, Gate, metadata, note, values
 
 from xmppchat.core.commit_gate import Write, WriteConflict
@@ -66,7 +66,12 @@ async def test_a_batch_is_bounded(tmp_path: Path, gate: Gate) -> None:
 
 async def test_results_come_on_the_loop(database: Database, gate: Gate) -> None:
     threads = []
-    database.writer.on_settled = lambda results: (threads.append(threading.current_thread()), gate.on_settled(results))[1]
+
+    def on_settled(results: Sequence[tuple[int, BaseException | None]]) -> None:
+        threads.append(threading.current_thread())
+        gate.on_settled(results)
+
+    database.writer.on_settled = on_settled
     gate.submit(note(1))
     await gate.settled()
     assert threads == [threading.current_thread()]
@@ -154,7 +159,7 @@ async def test_a_lonely_conflict(database: Database, gate: Gate) -> None:
 @pytest.mark.parametrize(
     "broken",
     [
-        pytest.param(Write(insert(Table("absent", metadata.__class__(), Column("id", BigInteger))), {"id": 1}), id="table"),
+        pytest.param(Write(insert(Table("absent", MetaData(), Column("id", BigInteger))), {"id": 1}), id="table"),
         pytest.param(note(2**70), id="number"),
         pytest.param(note(100, "\ud800"), id="surrogate"),
         pytest.param(Write(UPDATE[NOTES], {"of": 1}), id="parameter"),

@@ -177,8 +177,8 @@ def is_kept(stanza: Stanza) -> bool:
     meaningful = False
     for child in stanza.elements():
         if child.namespace == NS.HINTS:
-            if child.name in ("no-store", "no-permanent-store"):
-                return False  # "no-store" wins over "store"
+            if child.name == "no-store":
+                return False  # it wins over "store"
             meaningful = meaningful or child.name == "store"
         elif child.namespace != NS.CHAT_STATES and child.name not in ("thread", "origin-id"):
             meaningful = True

@@ -151,6 +151,8 @@ class Kernel:
         if stanza.from_ is not None and stanza.from_ != sender and stanza.from_.full != sender.bare:
             raise InvalidFrom("the 'from' of a stanza is your own address, or absent")
         stanza.from_ = sender
+        if not stanza.lang:
+            stanza.lang = session.lang  # RFC 6120 §4.7.4
         try:
             self._send(session, stanza, turn)
         except StanzaError as error:
@@ -197,12 +199,11 @@ class Kernel:
         self._tell(session, Stanza.from_element(header), JidMalformed(str(error)), turn)
 
     def _tell(self, session: Session, stanza: Stanza, error: StanzaError, turn: Turn) -> None:
-        answer = stanza.replace(from_=session.jid).error(error)
-        if answer is not None:
-            turn.effect(session.deliver, answer)
+        turn.effect(self._deliver_error, session, stanza, error)
 
     def _deliver_error(self, session: Session, stanza: Stanza, error: StanzaError) -> None:
-        answer = stanza.error(error)
+        """The answer comes from whom it was sent to: without a 'to' that is the account (RFC 6120 §10.3)."""
+        answer = stanza.replace(from_=session.jid, to=stanza.to or session.account.jid).error(error)
         if answer is not None:
             session.deliver(answer)
 

@@ -39,19 +39,23 @@ class Session:
     `presence` is the last broadcast presence (None before initial presence and after unavailable), `priority` its
     priority; `takes_messages` says that messages to the bare JID come here. `is_interested` is set by the first
     roster request (RFC 6121 §2.2). `directed` are addresses that got directed presence and no unavailable since
-    (RFC 6121 §4.6). `last_ticket` is the newest ticket that something from this session waits for.
+    (RFC 6121 §4.6). `lang` is the language of its stream, "" if it has none. `last_ticket` is the newest ticket that
+    something from this session waits for.
     """
 
     __slots__ = (
         "_held", "_output", "_requests", "account", "connected_at", "directed", "is_closed", "is_interested", "jid",
-        "last_ticket", "peer", "presence", "priority", "takes_messages",
+        "lang", "last_ticket", "peer", "presence", "priority", "takes_messages",
     )
 
-    def __init__(self, jid: JID, account: Account, output: Output, *, peer: str, connected_at: int) -> None:
+    def __init__(
+        self, jid: JID, account: Account, output: Output, *, peer: str, connected_at: int, lang: str = ""
+    ) -> None:
         self.jid = jid
         self.account = account
         self.peer = peer
         self.connected_at = connected_at
+        self.lang = lang
         self.presence: Stanza | None = None
         self.priority = 0
         self.takes_messages = False

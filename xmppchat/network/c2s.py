@@ -344,7 +344,8 @@ class Connection:
             self._stream.bind_failed(ResourceConstraint("too many devices are connected; disconnect one first"))
             self._resume()
             return
-        session = Session(jid, account, self, peer=self._wire.address, connected_at=kernel.clock.now())
+        session = Session(jid, account, self, peer=self._wire.address, connected_at=kernel.clock.now(),
+                          lang=self._stream.lang)
         self.session = session
         self._stop_deadline()
         self._buckets = kernel.limits.session_buckets(kernel.clock.monotonic())

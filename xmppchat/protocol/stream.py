@@ -127,8 +127,19 @@ class Stream:
     """One c2s stream in the receiving role. `secure` says that TLS is in place from the first byte."""
 
     __slots__ = (
-        "_bind_id", "_output", "_received", "_settings", "_stanza_limits", "channel_bindings", "domain", "facts",
-        "header_from", "phase", "reader",
+        "_bind_id",
+        "_output",
+        "_received",
+        "_settings",
+        "_stanza_limits",
+        "channel_bindings",
+        "domain",
+        "facts",
+        "header_from",
+        "is_waiting",
+        "lang",
+        "phase",
+        "reader",
     )
 
     def __init__(
@@ -138,11 +149,13 @@ class Stream:
         self._output: list[str] = []
         self._received = 0
         self._bind_id = ""
+        self.is_waiting = False  # an event is out that must be answered; until then later bytes wait in the reader
         self.phase = Phase.OPENING
         self.facts = Fact.SECURE if secure else Fact.NONE
         self.reader = XmlReader(settings.untrusted_limits)
         self.channel_bindings: Mapping[str, bytes] = channel_bindings or {}
         self.domain = ""  # bound by the first header, for good (RELIABILITY V-06)
+        self.lang = ""  # of the client's header
         self.header_from = ""  # `from` of the client's header; some offers need it (RFC 6120 §4.7.1)
 
     # --- in --------------------------------------------------------------------------------------------------
@@ -156,11 +169,15 @@ class Stream:
         self._received += len(data)
         if self._received > self._settings.untrusted_total:
             return self.close(StreamPolicyViolation("too many bytes before authentication"))
-        return self._run(self.reader.feed, data)
+        return self._run(self._hold if self.is_waiting else self.reader.feed, data)
+
+    def _hold(self, data: bytes) -> list[Item]:
+        self.reader.hold(data)
+        return []
 
     def resume(self) -> list[Event]:
-        """Go on with what came while an answer was outstanding; call it after each answer."""
-        if self.phase is Phase.CLOSED or not self.reader.pending:
+        """Go on with what came behind an event; call it once that is dealt with, until it returns nothing."""
+        if self.phase is Phase.CLOSED or self.is_waiting or not self.reader.pending:
             return []
         return self._run(lambda _: self.reader.resume(), b"")
 
@@ -189,6 +206,7 @@ class Stream:
                 raise UNEXPECTED[self.phase](f"<{item.name[:64]}/> is not expected here")
             event = handler(self, item)
             if event is not None:
+                self.is_waiting = isinstance(event, _ASKING)
                 events.append(event)
         elif item is CLOSED:
             events.extend(self.close())
@@ -200,6 +218,7 @@ class Stream:
     def _open(self, header: StreamHeader) -> None:
         attributes = header.attributes
         self.header_from = attributes.get("from", "")
+        self.lang = attributes.get("xml:lang", "")
         domain = self.domain
         try:
             to = JID.parse(attributes["to"]) if "to" in attributes else None
@@ -306,10 +325,12 @@ class Stream:
 
     def sasl_challenge(self, data: bytes) -> None:
         """Send a challenge of the open exchange."""
+        self.is_waiting = False
         self._output.append(text_element("challenge", NS.SASL, _base64(data)).to_xml(NS.CLIENT))
 
     def sasl_failed(self, condition: str, text: str) -> None:
         """The exchange failed (RFC 6120 §6.5); the peer may begin another."""
+        self.is_waiting = False
         children = [Element(condition, NS.SASL)]
         if text:
             children.append(text_element("text", NS.SASL, text, {"xml:lang": "en"}))
@@ -318,6 +339,7 @@ class Stream:
 
     def sasl_succeeded(self, data: bytes | None) -> None:
         """The exchange proved an identity; the peer opens a new stream (RFC 6120 §6.4.6)."""
+        self.is_waiting = False
         children = () if data is None else (_base64(data),)
         self._output.append(Element("success", NS.SASL, None, children).to_xml(NS.CLIENT))
         self.facts |= Fact.AUTHENTICATED
@@ -333,6 +355,7 @@ class Stream:
 
     def answer_registration(self, answer: Stanza) -> None:
         """Send the answer to :class:`RegistrationRequested`."""
+        self.is_waiting = False
         self._output.append(answer.to_xml())
 
     # --- table actions: resource binding (RFC 6120 §7) ----------------------------------------------------------
@@ -347,6 +370,7 @@ class Stream:
 
     def bound(self, jid: JID) -> None:
         """The resource is bound; stanzas may flow."""
+        self.is_waiting = False
         bind = Element("bind", NS.BIND, None, [text_element("jid", NS.BIND, jid.full)])
         self._output.append(Stanza("iq", id=self._bind_id, type="result", children=(bind,)).to_xml())
         self.facts |= Fact.BOUND
@@ -356,6 +380,7 @@ class Stream:
 
     def bind_failed(self, error: StanzaError) -> None:
         """The resource cannot be had (RFC 6120 §7.7.2.1); the client may ask for another."""
+        self.is_waiting = False
         answer = Stanza("iq", id=self._bind_id, type="error", children=(error.to_element(),))
         self._output.append(answer.to_xml())
         self.phase = Phase.AUTHENTICATED
@@ -395,6 +420,9 @@ class Stream:
 Action = Callable[[Stream, Element], Event | None]
 
 _STANZAS = frozenset({"message", "presence", "iq"})
+
+#: Events that are answered by a call.
+_ASKING = (SaslStarted, SaslResponded, BindRequested, RegistrationRequested)
 
 
 #: Negotiation: what may come when, and what it does. (SASL2, Bind 2, XEP-0198, s2s add rows: ADR 0002.)

@@ -7,6 +7,7 @@ Parsers are pooled: a reader holds one only while an element is unfinished, an i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from sys import intern
@@ -106,14 +107,16 @@ class XmlReader:
         data, self.pending = self.pending, b""
         return self.feed(data) if data else []
 
+    def hold(self, data: bytes) -> None:
+        """Add `data` to :attr:`pending`; as much may wait as one element may hold. Raises :class:`StreamError`."""
+        self.pending += data
+        if len(self.pending) > self.limits.bytes:
+            raise StreamPolicyViolation("too many bytes were sent while an answer was still to come")
+
     def feed(self, data: bytes) -> list[Item]:
         """Read `data`; returns completed items in order. Raises :class:`StreamError`."""
         if self.pending:
-            # An answer is still being worked out; what piles up meanwhile is bounded as one element is.
-            self.pending += data
-            if len(self.pending) > self.limits.bytes:
-                raise StreamPolicyViolation("too many bytes were sent while an answer was still to come")
-            return []
+            data, self.pending = self.pending + data, b""
         if not self.one_at_a_time:
             return self._parse(data)
         items: list[Item] = []
@@ -135,10 +138,14 @@ class XmlReader:
                 if not data:
                     return []
             parser = self._parser = _take(self._prologue)
+        if self._prologue is None and _NOT_UTF8.search(data):
+            raise UnsupportedEncoding("a stream is in UTF-8")
         parser.limits = self.limits
         items = parser.parse(data)
         if self._prologue is None and parser.prologue is not None:
             self._prologue = parser.prologue
+            if self._fed + len(data) > self.limits.bytes:  # a header comes alone: one item at a time
+                raise StreamPolicyViolation(f"more than {self.limits.bytes} bytes in the stream header")
         unfinished = parser.unfinished
         if items and items[-1] is CLOSED:
             self._parser = None  # its document has ended: of no use to another stream
@@ -180,6 +187,8 @@ def parse_document(data: bytes, limits: ReaderLimits = TRUSTED) -> Element:
 
 
 _WHITESPACE = b" \t\r\n"
+# What UTF-16 and UTF-32 begin with; expat would take a document in them, whatever encoding it was told.
+_NOT_UTF8: Final = re.compile(rb"[\x00\xfe\xff]")
 _POOLED_PROLOGUES: Final = frozenset({
     f"<stream:stream xmlns='{namespace}' xmlns:stream='{NS.STREAM}'>".encode()
     for namespace in (NS.CLIENT, NS.SERVER)
@@ -216,12 +225,13 @@ class _Parser:
         self._count = 0  # elements in the open item
         self._namespaces = 0  # declarations in scope
         self._declared: dict[str | None, str] = {}  # those of the stream header
-        self._start = 0  # byte offset at which the open item may begin
+        self._start = 0  # byte offset at which the open item begins
         parser = self._expat = expat.ParserCreate("UTF-8", _SEPARATOR)
         parser.buffer_text = True
         parser.StartElementHandler = self._on_header
         parser.EndElementHandler = self._on_end
         parser.CharacterDataHandler = self._on_text
+        parser.StartCdataSectionHandler = self._on_cdata
         parser.StartNamespaceDeclHandler = self._on_namespace
         parser.EndNamespaceDeclHandler = self._on_namespace_end
         parser.StartDoctypeDeclHandler = _refuse("a document type declaration")
@@ -245,11 +255,13 @@ class _Parser:
         except expat.ExpatError as error:
             if items and items[-1] is CLOSED:
                 return items  # what follows the end of a stream is not looked at
-            if b"<!D" in self._last + data:  # in mid-stream expat takes a DTD for a mere syntax error
+            # In mid-stream expat takes a DTD for a mere syntax error, at the letter behind "<!".
+            at = self._expat.ErrorByteIndex - self.fed + len(self._last)
+            if (self._last + data)[max(0, at - 2) : at] == b"<!":
                 raise RestrictedXml("a document type declaration is not allowed in a stream") from None
             raise _stream_error(error) from None
         self.fed += len(data)
-        self._last = data[-2:]
+        self._last = (self._last + data)[-2:] if len(data) < 2 else data[-2:]
         return items
 
     # --- expat handlers ----------------------------------------------------------------------------------------
@@ -269,7 +281,6 @@ class _Parser:
         content = self._declared.get(None, "")
         self._items.append(StreamHeader(local, namespace, content, _readable(attributes)))
         self._expat.StartElementHandler = self._on_start
-        self._start = self._expat.CurrentByteIndex
 
     def _on_start(self, name: str, attributes: dict[str, str]) -> None:
         stack = self.stack
@@ -284,6 +295,10 @@ class _Parser:
             element.namespace, element.name = _names[name]
         except KeyError:
             element.namespace, element.name = _split(name, limits)
+        if not stack:
+            self._start = self._expat.CurrentByteIndex
+            if element.name == "stream" and element.namespace == NS.STREAM:
+                raise BadFormat("a stream has one header; a restart comes only where the RFC says so")  # V-06
         if attributes:
             attributes = _check_attributes(attributes, limits)
         element.attributes = attributes
@@ -301,10 +316,8 @@ class _Parser:
         if not stack:
             self._items.append(element)
             self._count = 0
-            index = self._expat.CurrentByteIndex
-            if index - self._start > self.limits.bytes:
+            if self._expat.CurrentByteIndex - self._start > self.limits.bytes:
                 raise StreamPolicyViolation(f"more than {self.limits.bytes} bytes in one element")
-            self._start = index
 
     def _on_text(self, text: str) -> None:
         if self.stack:
@@ -314,6 +327,11 @@ class _Parser:
             else:
                 children.append(text)
         elif text.strip(" \t\r\n"):
+            raise BadFormat("there is text between stanzas")
+
+    def _on_cdata(self) -> None:
+        # Between stanzas it leaves no other trace: the parser would return to the pool in the middle of a section.
+        if not self.stack:
             raise BadFormat("there is text between stanzas")
 
     def _on_namespace(self, prefix: str | None, uri: str | None) -> None:
@@ -341,6 +359,9 @@ def _on_declaration(version: str, encoding: str | None, standalone: int) -> None
 
 def _split(name: str, limits: ReaderLimits) -> tuple[str, str]:
     namespace, _, local = name.rpartition(_SEPARATOR)
+    if namespace == NS.XML:
+        # Can be written with the prefix xml only; as a default namespace it ends the receiver's stream (V-03).
+        raise BadNamespacePrefix("no element has the prefix 'xml'")
     if len(name) > limits.name_bytes:
         raise StreamPolicyViolation(f"a name may have {limits.name_bytes} bytes")
     if len(_names) >= _NAME_CACHE:

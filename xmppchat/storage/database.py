@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, text
 from sqlalchemy.exc import DBAPIError
 
-from xmppchat.core.commit_gate import Settled
+from xmppchat.core.commit_gate import Settled, StorageUnavailable
 from xmppchat.storage.faults import DatabaseError, DatabaseInUse, SchemaTooNew, reason, translate
 from xmppchat.storage.migrate import migrate
 from xmppchat.storage.sqlite import (
@@ -140,5 +140,8 @@ def _fetch_many(connection: Connection, queries: Sequence[Query]) -> list[Rows]:
 
 
 def _integrity_check(connection: Connection) -> list[str]:
-    problems = [str(row[0]) for row in _fetch(connection, text("PRAGMA integrity_check"), None)]
+    try:
+        problems = [str(row[0]) for row in _fetch(connection, text("PRAGMA integrity_check"), None)]
+    except StorageUnavailable as error:  # damaged so much that it cannot even be looked at
+        return [str(error)]
     return [] if problems == ["ok"] else problems

@@ -23,7 +23,6 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     text,
-    true,
 )
 
 metadata = MetaData(naming_convention={
@@ -68,13 +67,13 @@ roster_items = Table(
     "roster_items", metadata,
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("contact", Text, primary_key=True),
-    Column("name", Text, nullable=False, server_default=""),
-    Column("groups", Text, nullable=False, server_default="[]"),
+    Column("name", Text, nullable=False),
+    Column("groups", Text, nullable=False),
     Column("subscription", Text, nullable=False),
-    Column("ask", Boolean, nullable=False, server_default=false()),
-    Column("approved", Boolean, nullable=False, server_default=false()),
-    Column("request", Text, nullable=False, server_default=""),
-    Column("is_listed", Boolean, nullable=False, server_default=true()),
+    Column("ask", Boolean, nullable=False),
+    Column("approved", Boolean, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("is_listed", Boolean, nullable=False),
     Column("version", BigInteger, nullable=False),
     CheckConstraint("subscription IN ('none', 'to', 'from', 'both', 'remove')", name="subscription"),
     sqlite_with_rowid=False,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -85,10 +86,11 @@ class GroupCommitWriter:
         queue = self._queue
         batch = [queue.popleft() for _ in range(min(len(queue), self._max_batch))]
         self._in_transaction = len(batch)
-        self._thread.post(_commit, (batch,), self._settle)
+        self._thread.post(_commit, (batch,), partial(self._settle, batch))
 
-    def _settle(self, results: list[Result] | None, error: BaseException | None) -> None:
-        assert results is not None, error
+    def _settle(self, batch: list[Ticket], results: list[Result], failure: BaseException | None) -> None:
+        if failure is not None:
+            results = [(number, failure) for number, _ in batch]
         self._in_transaction = 0
         self.batches += 1
         self.tickets += len(results)

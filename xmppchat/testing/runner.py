@@ -122,8 +122,9 @@ class _Runner:
         clients[sender].write(f"<presence type='{action[1:]}' to='{self._names.bare(recipient)}'/>")
         await self._driver.settle(list(clients.values()))
 
-    async def _log_in(self, account: str, resource: str) -> WireClient:
+    async def _log_in(self, account: str, resource: str, lang: str = "") -> WireClient:
         client = await self._driver.connect()
+        client.lang = lang
         self._everyone.append(client)
         await client.log_in(self._names.local(account), self._names.password, resource)
         return client
@@ -133,7 +134,7 @@ class _Runner:
             client = self._clients[line.name] = await self._driver.connect()
             self._everyone.append(client)
             return
-        client = self._clients[line.name] = await self._log_in(line.account, line.resource)
+        client = self._clients[line.name] = await self._log_in(line.account, line.resource, line.lang)
         if line.is_interested:
             await client.request("get", f"<query xmlns='{NS.ROSTER}'/>")
         if not line.is_unavailable:
@@ -168,7 +169,7 @@ class _Runner:
             for everyone in self._clients.values():
                 everyone.inbox.clear()
         elif step.kind == "connects" and line is not None:
-            self._clients[step.client] = await self._log_in(line.account, line.resource)
+            self._clients[step.client] = await self._log_in(line.account, line.resource, line.lang)
         else:
             await self._act_on(self._client(step.client, step), step)
 
@@ -334,6 +335,7 @@ class Names:
         raise ValueError(f"{found[0]} stands for nothing")
 
 
+_LONGEST_SHOWN = 2_000
 _EXPECTATIONS = ("receives", "receives in any order", "receives nothing", "nobody receives", "is disconnected")
 _REPLACED = re.compile(r"\{(error [a-z]+ [a-z-]+|letters \d+|[a-z][\w./-]*)\}")
 
@@ -363,4 +365,4 @@ def _closest(wanted: list[Element], received: list[Element]) -> str:
 def _shown(client: WireClient) -> str:
     if not client.inbox:
         return "  (nothing was received)"
-    return "\n".join(f"  received: {element.to_xml(NS.CLIENT)}" for element in client.inbox)
+    return "\n".join(f"  received: {element.to_xml(NS.CLIENT)[:_LONGEST_SHOWN]}" for element in client.inbox)

@@ -47,7 +47,8 @@ class TcpDriver:
         bound = [client for client in clients if client.jid and not client.is_closed]
         await self._barriers(bound)
         await self._settle_server()
-        await self._exchange_sentinels(bound)
+        # What was sent may have ended a stream.
+        await self._exchange_sentinels([client for client in bound if not client.is_closed])
 
     async def advance(self, seconds: float) -> None:
         """Not on a real server."""

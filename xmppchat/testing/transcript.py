@@ -20,8 +20,8 @@ Above the steps:
 - the first comment is the title; the sections that decide follow as comments,
 - ``memory only``: it moves the clock, which no server outside this process lets us do,
 - ``[Client] account`` or ``[Client] account/resource`` with flags: ``offline`` (only the account is there),
-  ``unavailable`` (logged in, no presence), ``interested`` (asked for the roster), ``priority=N``, ``stream`` (no
-  account, only a secure stream that awaits authentication),
+  ``unavailable`` (logged in, no presence), ``interested`` (asked for the roster), ``priority=N``, ``lang=xx`` (of its
+  stream), ``stream`` (no account, only a secure stream that awaits authentication),
 - ``[Roster] romeo -> juliet: state``: one of the nine states of RFC 6121 Appendix A.1, as ``none + pending out``.
 
 Set-up goes through the protocol, with accounts that are new in each run; what it causes is not seen.
@@ -31,7 +31,7 @@ rest" drops what was received and not yet shown. At the end nobody may have rece
 
 Elements are compared as :mod:`xmppchat.testing.matching` says. Replaced are ``{domain}``, ``{romeo.bare}``,
 ``{romeo.full}``, ``{romeo.local}``, ``{romeo.password}``, ``{error cancel item-not-found}`` (the whole element, with or
-without a text), ``{letters 2000}`` (so many), and ``{name}`` by what ``id="{=name}"`` of an earlier expectation has seen.
+without a text), ``{letters 2000}`` (so many), and ``{name}`` by what ``id="{=name}"`` of an earlier expectation saw.
 
 Behind a "receives" step may stand what Prosody sends instead, with who is right by the quoted section::
 
@@ -69,6 +69,7 @@ class ClientLine:
     is_interested: bool = False
     is_stream: bool = False
     priority: int | None = None
+    lang: str = ""
 
     @property
     def account(self) -> str:
@@ -203,16 +204,28 @@ def _line(transcript: Transcript, line: str, number: int) -> Step | Difference |
 
 
 def _client(words: list[str]) -> ClientLine:
-    name, flags = words[0], words[1:]
-    priority: int | None = None
+    name, *flags = words
+    given = {}
     for flag in flags:
-        key, _, value = flag.partition("=")
-        if key == "priority":
-            priority = int(value)
-        elif flag not in ("offline", "unavailable", "interested", "stream"):
+        key, is_value, value = flag.partition("=")
+        if key not in _FLAGS or bool(is_value) != _FLAGS[key]:
             raise ValueError(f"{flag!r} is no flag of a client")
-    given = (flag in flags for flag in ("offline", "unavailable", "interested", "stream"))
-    return ClientLine(name, *given, priority=priority)
+        given[key] = value or "yes"
+    return ClientLine(
+        name,
+        is_offline="offline" in given,
+        is_unavailable="unavailable" in given,
+        is_interested="interested" in given,
+        is_stream="stream" in given,
+        priority=int(given["priority"]) if "priority" in given else None,
+        lang=given.get("lang", ""),
+    )
+
+
+#: The flags of a client, and whether they have a value.
+_FLAGS = {
+    "offline": False, "unavailable": False, "interested": False, "stream": False, "priority": True, "lang": True,
+}  # fmt: skip
 
 
 def _annotation(transcript: Transcript, line: str, number: int) -> Difference:

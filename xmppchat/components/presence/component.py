@@ -109,14 +109,14 @@ class Presence(Component[ComponentConfig]):
                 if item.sends_presence:
                     contacts[item.contact.bare] = item.contact
         directed = session.directed or {}
+        own_sessions = account.present_sessions()  # the one that leaves included (§4.5.2)
         session.presence = None
         session.priority = 0
         session.takes_messages = False
         session.directed = None
         self.kernel.router.fan_out(stanza, contacts.values(), turn)
-        for own in account.sessions.values():
-            if own.presence is not None:
-                turn.effect(own.deliver, stanza, account.jid)
+        for own in own_sessions:
+            turn.effect(own.deliver, stanza, account.jid)
         for to in directed.values():
             if to.bare not in contacts:
                 self.kernel.router.route(stanza.replace(to=to), turn)

@@ -123,6 +123,7 @@ def write_removal(account: Account, contact: str, turn: Turn) -> None:
 
 def write_deletion(account: Account, turn: Turn) -> None:
     """Delete the whole roster, with the account."""
+    account[ROSTER].items.clear()
     turn.write(account, _DELETE_ALL, {"account": account.id})
 
 

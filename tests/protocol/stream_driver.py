@@ -1,0 +1,145 @@
+"""A stream with somebody who answers it at once: what a transport and the accounts do, without either."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from xmppchat.jid import JID
+from xmppchat.protocol.errors import BadRequest
+from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.stanza import Stanza
+from xmppchat.protocol.stream import (
+    BindRequested,
+    Event,
+    RegistrationRequested,
+    SaslResponded,
+    SaslStarted,
+    StartTlsRequested,
+    Stream,
+    StreamEnded,
+    StreamSettings,
+)
+
+HOST = "chat.example"
+OTHER_HOST = "other.example"
+BINDINGS = {"tls-server-end-point": b"hash of the certificate"}
+
+
+def header(to: str = HOST, *, version: str | None = "1.0", more: str = "", content: str = NS.CLIENT) -> bytes:
+    """A client's stream header."""
+    attributes = f" to='{to}'" if to else ""
+    if version is not None:
+        attributes += f" version='{version}'"
+    return (
+        f"<?xml version='1.0'?><stream:stream xmlns='{content}' xmlns:stream='{NS.STREAM}'{attributes}{more}>"
+    ).encode()
+
+
+STARTTLS = f"<starttls xmlns='{NS.TLS}'/>".encode()
+#: The driver takes PLAIN as proved, and answers everything else with one challenge.
+AUTH = f"<auth xmlns='{NS.SASL}' mechanism='PLAIN'>b2s=</auth>".encode()
+AUTH_CHALLENGED = f"<auth xmlns='{NS.SASL}' mechanism='SCRAM-SHA-256'>b2s=</auth>".encode()
+RESPONSE = f"<response xmlns='{NS.SASL}'>b2s=</response>".encode()
+WRONG_RESPONSE = f"<response xmlns='{NS.SASL}'>d3Jvbmc=</response>".encode()
+ABORT = f"<abort xmlns='{NS.SASL}'/>".encode()
+BIND = f"<iq type='set' id='b1'><bind xmlns='{NS.BIND}'><resource>phone</resource></bind></iq>".encode()
+REFUSED_BIND = f"<iq type='set' id='b0'><bind xmlns='{NS.BIND}'><resource>taken</resource></bind></iq>".encode()
+REGISTER = f"<iq type='get' id='r1'><query xmlns='{NS.REGISTER}'/></iq>".encode()
+MESSAGE = b"<message to='juliet@chat.example' id='m1'><body>Hi</body></message>"
+IQ = f"<iq type='get' id='p1'><ping xmlns='{NS.PING}'/></iq>".encode()
+PRESENCE = b"<presence/>"
+CLOSE = b"</stream:stream>"
+
+
+def settings() -> StreamSettings:
+    """Two hosts, ids that count."""
+    numbers = itertools.count(1)
+
+    def mechanisms(bindings: Collection[str]) -> Sequence[str]:
+        return ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN") if bindings else ("SCRAM-SHA-256", "PLAIN")
+
+    return StreamSettings(
+        is_served={HOST, OTHER_HOST}.__contains__, new_id=lambda: f"id{next(numbers)}", mechanisms=mechanisms
+    )
+
+
+class Driver:
+    """Feeds a stream and answers its events; :attr:`events` and :attr:`output` hold all there was."""
+
+    def __init__(self, *, secure: bool = True) -> None:
+        self.stream = Stream(settings(), secure=secure, channel_bindings=BINDINGS if secure else None)
+        self.events: list[Event] = []
+        self.output = b""
+
+    def feed(self, *pieces: bytes) -> Driver:
+        """Give `pieces` one after the other."""
+        for piece in pieces:
+            events = self.stream.receive(piece)
+            while events:
+                for event in events:
+                    self.events.append(event)
+                    self._answer(event)
+                events = self.stream.resume()
+            self.output += self.stream.take_output()
+        return self
+
+    @property
+    def error(self) -> str:
+        """Condition of the error that ended the stream, "" for an orderly end, "open" while it is open."""
+        ended = [event for event in self.events if isinstance(event, StreamEnded)]
+        if not ended:
+            return "open"
+        assert len(ended) == 1, "a stream ends once"
+        assert self.events[-1] is ended[0], "nothing happens after the end"
+        return ended[0].error.condition if ended[0].error is not None else ""
+
+    def kinds(self) -> list[str]:
+        """Names of the events so far."""
+        return [type(event).__name__ for event in self.events]
+
+    def _answer(self, event: Event) -> None:
+        stream = self.stream
+        match event:
+            case StartTlsRequested():
+                stream.tls_established(BINDINGS)
+            case SaslStarted(mechanism="PLAIN"):
+                stream.sasl_succeeded(None)
+            case SaslStarted():
+                stream.sasl_challenge(b"prove it")
+            case SaslResponded(data=b"ok"):
+                stream.sasl_succeeded(b"v=proof")
+            case SaslResponded():
+                stream.sasl_failed("not-authorized", "wrong")
+            case BindRequested(resource="taken"):
+                stream.bind_failed(BadRequest("not this one"))
+            case BindRequested(resource=resource):
+                stream.bound(JID.parse(f"romeo@{HOST}/{resource or 'made-up'}"))
+            case RegistrationRequested(element=element):
+                stream.answer_registration(Stanza.from_element(element).result())
+
+
+def secure() -> Driver:
+    """TLS is there, the header exchanged."""
+    return Driver().feed(header())
+
+
+def authenticated() -> Driver:
+    """Logged in, no resource yet."""
+    return secure().feed(AUTH, header())
+
+
+def bound() -> Driver:
+    """Stanzas may flow."""
+    return authenticated().feed(BIND)
+
+
+def byte_by_byte(data: bytes) -> Iterator[bytes]:
+    """`data` in the smallest pieces."""
+    return (data[i : i + 1] for i in range(len(data)))
+
+
+def cut(data: bytes, positions: Iterable[int]) -> list[bytes]:
+    """`data` cut at `positions` (taken modulo its length), empty pieces left out."""
+    edges = sorted({0, len(data), *(position % (len(data) + 1) for position in positions)})
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
