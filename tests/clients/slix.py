@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from pathlib import Path
 
 from live_server import DIRECT_TLS_PORT, STARTTLS_PORT, ServerProcess
 from slixmpp import ClientXMPP
+from slixmpp.exceptions import IqError
 from slixmpp.stanza import Iq, Message, Presence
 from waiting import PATIENCE, until
 
@@ -79,9 +81,16 @@ class Slix(ClientXMPP):
         else:
             self.cancel_connection_attempt()
 
-    async def settle(self) -> None:
-        """Returns once the server has handled all that was sent: streams are handled in order (RFC 6120 §10.1)."""
+    async def settle(self, recipient: str = "") -> None:
+        """Returns once the server has handled all that was sent to itself, and to the bare JID `recipient`.
+
+        Order holds between two addresses (RFC 6120 §10.1), so the question behind the messages goes to a resource of
+        the recipient's that nobody has; the refusal comes when they are dealt with.
+        """
         await self.plugin["xep_0199"].send_ping(self.boundjid.domain, timeout=PATIENCE)
+        if recipient:
+            with contextlib.suppress(IqError):
+                await self.plugin["xep_0199"].send_ping(f"{recipient}/nobody", timeout=PATIENCE)
 
     @property
     def mechanism(self) -> str:

@@ -16,10 +16,10 @@ async def test_contacts_presence_and_chat(server: ServerProcess, slix, profanity
 
     # Both are online: allowing someone shows them the current presence (RFC 6121 §3.1.5).
     await he.sees_presence(juliet.jid, "available")
-    await she.sees(f"{romeo.jid} is online")
+    await she.sees(f"++ {romeo.jid} (")  # the resource, then "is online"
     he.send_presence(pshow="away", pstatus="in the orchard")
     await she.sees("in the orchard")
-    she.type("/dnd balcony")
+    she.type("/status set dnd balcony")
     assert (await he.sees_presence(juliet.jid, "dnd"))["status"] == "balcony"
 
     he.send_message(juliet.jid, "But, soft! <what> light & “window”", mtype="chat")

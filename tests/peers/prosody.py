@@ -23,6 +23,7 @@ c2s_direct_tls_ports = {{}}
 authentication = "internal_hashed"
 allow_registration = true
 registration_throttle_max = false
+network_settings = {{ nagle = false }}  -- its default costs 40 ms a connection
 c2s_require_encryption = true
 modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "register_ibr", "user_account_management",
   "offline", "posix" }}

@@ -36,8 +36,8 @@ async def driver(
     made: Any
     if request.param == "memory":
         made = MemoryDriver(directory, DOMAIN, register={"mode": "open"})
-    elif request.param == "tcp":
-        made = OwnTcpDriver(directory, *certificate, DOMAIN)
+    elif request.param in ("tcp", "tls"):
+        made = OwnTcpDriver(directory, *certificate, DOMAIN, is_direct=request.param == "tls")
     else:
         if not is_installed():
             pytest.skip("there is no Prosody here (Debian: apt-get install prosody)")

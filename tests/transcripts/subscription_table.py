@@ -34,7 +34,9 @@ _PUSH = """
         </query>
     </iq>"""
 _SUBSCRIPTION = """
-    <presence type="{kind}" from="{{{other}.bare}}" to="{{{own}.bare}}" id="a1"><status>Wherefore?</status></presence>"""
+    <presence type="{kind}" from="{{{other}.bare}}" to="{{{own}.bare}}" id="a1">
+        <status>Wherefore?</status>
+    </presence>"""
 _ROSTER = """
 {own} sends:
     <iq type="get" id="state"><query xmlns="jabber:iq:roster"/></iq>
@@ -57,7 +59,7 @@ _OTHERS = '\n    <presence from="{{{other}.full}}" to="{{{own}/new.full}}"/>'
 _REQUEST = '\n    <presence type="subscribe" from="{{{other}.bare}}" to="{{{own}.bare}}" id="{id}">…</presence>'
 _RESENT = """
 {own} receives nothing.
-@prosody both "RFC 6121 §3.1.2: the user's server SHOULD resend the request, e.g., whenever a new resource is available"{push}
+@prosody both "RFC 6121 §3.1.2: SHOULD resend the request, e.g., whenever a new resource becomes available"{push}
 {own}/new receives nothing.
 @prosody both "RFC 6121 §3.1.3 asks for no answer to a request that waits"{acknowledgement}
 """

@@ -140,10 +140,10 @@ class Kernel:
 
     def receive(self, session: Session, element: Element) -> None:
         """A stanza from a client. Raises :class:`InvalidFrom` where it claims another sender (RFC 6120 §8.1.2.1)."""
-        turn = Turn(self.gate, session)
         try:
             stanza = Stanza.from_element(element)
         except MalformedAddress as error:
+            turn = Turn(self.gate, session)
             self._refuse_malformed(session, element, error, turn)
             turn.commit()
             return
@@ -153,6 +153,22 @@ class Kernel:
         stanza.from_ = sender
         if not stanza.lang:
             stanza.lang = session.lang  # RFC 6120 §4.7.4
+        to = stanza.to
+        if to is not None and self.router.is_cold(to):
+            # Nothing is begun before the recipient is in memory, so no change waits half made. What is for others
+            # goes on (DESIGN §7: only the lane is parked); what is for the same recipient comes behind, in order.
+            session.hold()
+            self.directory.load(to, lambda _: self._loaded(session, stanza))
+        else:
+            self._begin(session, stanza)
+
+    def _loaded(self, session: Session, stanza: Stanza) -> None:
+        session.unhold()
+        if not session.is_closed or stanza.kind == "message":
+            self._begin(session, stanza)
+
+    def _begin(self, session: Session, stanza: Stanza) -> None:
+        turn = Turn(self.gate, session)
         try:
             self._send(session, stanza, turn)
         except StanzaError as error:

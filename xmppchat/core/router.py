@@ -57,6 +57,10 @@ class Router:
             return Target.LOCAL_SERVICE
         return Target.LOCAL_SESSION if jid.resource else Target.LOCAL_ACCOUNT
 
+    def is_cold(self, jid: JID) -> bool:
+        """Whether `jid` is of a local account whose state must be loaded before it can be decided on."""
+        return bool(jid.local) and jid.domain in self._hosts and self._directory.peek(jid.bare) is None
+
     def route(self, stanza: Stanza, turn: Turn) -> None:
         """Deliver `stanza` to its `to`. What it causes is part of `turn`."""
         to = stanza.to

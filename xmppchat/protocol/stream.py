@@ -414,6 +414,7 @@ class Stream:
             self._output.append(_stream_prefixed(error.to_element()))
         self._output.append("</stream:stream>")
         self.phase = Phase.CLOSED
+        self.reader.close()
         return [StreamEnded(error)]
 
 

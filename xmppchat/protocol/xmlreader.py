@@ -98,7 +98,7 @@ class XmlReader:
 
     def reset(self) -> None:
         """A new stream begins (STARTTLS, SASL): the next item is a stream header. Pending bytes stay."""
-        self._parser = None
+        self._drop_parser()
         self._prologue = None
         self._fed = self._rescan = 0
 
@@ -148,7 +148,7 @@ class XmlReader:
                 raise StreamPolicyViolation(f"more than {self.limits.bytes} bytes in the stream header")
         unfinished = parser.unfinished
         if items and items[-1] is CLOSED:
-            self._parser = None  # its document has ended: of no use to another stream
+            self._drop_parser()  # its document has ended: of no use to another stream
         elif unfinished == 0 and not parser.stack and self._prologue is not None:
             self._give_back(parser)
         else:
@@ -172,6 +172,18 @@ class XmlReader:
             spare = _pool.setdefault(parser.prologue or b"", [])
             if len(spare) < _POOL_SIZE:
                 spare.append(parser)
+                return
+        parser.dispose()
+
+    def close(self) -> None:
+        """Nothing more will be read."""
+        self._drop_parser()
+        self.pending = b""
+
+    def _drop_parser(self) -> None:
+        parser, self._parser = self._parser, None
+        if parser is not None:
+            parser.dispose()
 
 
 def parse_document(data: bytes, limits: ReaderLimits = TRUSTED) -> Element:
@@ -180,8 +192,12 @@ def parse_document(data: bytes, limits: ReaderLimits = TRUSTED) -> Element:
         raise StreamPolicyViolation(f"more than {limits.bytes} bytes in one document")
     parser = _take(_DOCUMENT_PROLOGUE)
     parser.limits = limits
-    items = parser.parse(data.strip(_WHITESPACE))
-    if len(items) != 1 or not isinstance(items[0], Element) or parser.unfinished or parser.stack:
+    try:
+        items = parser.parse(data.strip(_WHITESPACE))
+    finally:
+        unfinished = parser.unfinished
+        parser.dispose()
+    if len(items) != 1 or not isinstance(items[0], Element) or unfinished or parser.stack:
         raise NotWellFormed("a document has exactly one root element")
     return items[0]
 
@@ -189,6 +205,7 @@ def parse_document(data: bytes, limits: ReaderLimits = TRUSTED) -> Element:
 _WHITESPACE = b" \t\r\n"
 # What UTF-16 and UTF-32 begin with; expat would take a document in them, whatever encoding it was told.
 _NOT_UTF8: Final = re.compile(rb"[\x00\xfe\xff]")
+_NOT_IN_URI: Final = re.compile(r'[\x00-\x20"<>\\^`{|}\x7f]')
 _POOLED_PROLOGUES: Final = frozenset({
     f"<stream:stream xmlns='{namespace}' xmlns:stream='{NS.STREAM}'>".encode()
     for namespace in (NS.CLIENT, NS.SERVER)
@@ -241,6 +258,13 @@ class _Parser:
         parser.XmlDeclHandler = _on_declaration
         if hasattr(parser, "SetReparseDeferralEnabled"):  # expat >= 2.6: a stanza must not wait for the next bytes
             parser.SetReparseDeferralEnabled(False)
+
+    def dispose(self) -> None:
+        """Free expat's memory now: with its handlers it is a cycle, which the garbage collector finds late."""
+        parser = self._expat
+        parser.StartElementHandler = parser.EndElementHandler = parser.CharacterDataHandler = None
+        parser.StartCdataSectionHandler = None
+        parser.StartNamespaceDeclHandler = parser.EndNamespaceDeclHandler = None
 
     @property
     def unfinished(self) -> int:
@@ -362,12 +386,19 @@ def _split(name: str, limits: ReaderLimits) -> tuple[str, str]:
     if namespace == NS.XML:
         # Can be written with the prefix xml only; as a default namespace it ends the receiver's stream (V-03).
         raise BadNamespacePrefix("no element has the prefix 'xml'")
+    _check_namespace(namespace)
     if len(name) > limits.name_bytes:
         raise StreamPolicyViolation(f"a name may have {limits.name_bytes} bytes")
     if len(_names) >= _NAME_CACHE:
         _names.clear()
     _names[name] = pair = (intern(namespace), intern(local))
     return pair
+
+
+def _check_namespace(namespace: str) -> None:
+    # Receivers' parsers put one of these between namespace and name, and end the stream when it is in either (V-03).
+    if _NOT_IN_URI.search(namespace):
+        raise BadFormat("a namespace is a URI (RFC 3986)")
 
 
 def _check_attributes(attributes: dict[str, str], limits: ReaderLimits) -> dict[str, str]:
@@ -390,6 +421,7 @@ def _readable(attributes: dict[str, str]) -> dict[str, str]:
         if namespace == NS.XML:
             readable[f"xml:{local}"] = value
         elif namespace:
+            _check_namespace(namespace)
             readable[f"{{{namespace}}}{local}"] = value
         else:
             readable[local] = value

@@ -18,15 +18,16 @@ from xmppchat.testing.wire_client import TcpClient, WireClient
 
 
 class TcpDriver:
-    """A server at an address, with STARTTLS and open registration."""
+    """A server at an address, with STARTTLS or (`is_direct`) direct TLS, and open registration."""
 
     habits: Sequence[Habit] = ()
 
-    def __init__(self, name: str, address: str, port: int, domain: str) -> None:
+    def __init__(self, name: str, address: str, port: int, domain: str, *, is_direct: bool = False) -> None:
         self.name = name
         self.domain = domain
         self._address = address
         self._port = port
+        self._is_direct = is_direct
         self._sentinels = 0
 
     async def create_account(self, localpart: str, password: str) -> None:
@@ -40,7 +41,7 @@ class TcpDriver:
         return await self._connect()
 
     async def _connect(self) -> TcpClient:
-        return await TcpClient.connect(self._address, self._port, self.domain)
+        return await TcpClient.connect(self._address, self._port, self.domain, is_direct=self._is_direct)
 
     async def settle(self, clients: Sequence[WireClient]) -> None:
         """A ping behind what each client sent, then a sentinel message behind what that made others receive."""
@@ -77,13 +78,19 @@ class TcpDriver:
 class OwnTcpDriver(TcpDriver):
     """A server of ours in this process, with real sockets on a loopback address."""
 
-    def __init__(self, directory: Path, certificate: Path, key: Path, domain: str = "chat.example") -> None:
+    def __init__(
+        self, directory: Path, certificate: Path, key: Path, domain: str = "chat.example", *, is_direct: bool = False
+    ) -> None:
         address, port = "127.0.6.10", free_port("127.0.6.10")
-        super().__init__("tcp", address, port, domain)
+        super().__init__("tls" if is_direct else "tcp", address, port, domain, is_direct=is_direct)
         config = ServerConfig.for_tests(
             [domain], data_dir=directory, certificate=certificate, key=key, register={"mode": "open"}
         )
-        listen = ListenConfig(addresses=(address,), starttls_port=port, direct_tls_port=0)
+        listen = ListenConfig(
+            addresses=(address,),
+            starttls_port=0 if is_direct else port,
+            direct_tls_port=port if is_direct else 0,
+        )
         self.server = Server(replace(config, listen=listen))
 
     async def start(self) -> None:

@@ -243,6 +243,9 @@ def _check(transcript: Transcript) -> None:
     names = {client.name for client in transcript.clients}
     if not names:
         raise TranscriptError(f"{transcript.path}: there is no [Client]")
+    for roster in transcript.rosters:
+        for name in {roster.account, roster.contact} - set(transcript.accounts):
+            raise TranscriptError(f"{transcript.path}: [Roster] names {name}, of whom there is no [Client]")
     for step in transcript.steps:
         place = f"{transcript.path}:{step.line}:"
         for name in (step.client, step.to):
