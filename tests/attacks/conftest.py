@@ -2,57 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from attack_client import Attacker, Place
-from live_server import Certificates, LiveServer, make_certificates, wait_for
-from observation import Process
-
-A, B = "a.test", "b.test"
-PASSWORD = "correct horse battery staple"
-
-
-class Target(LiveServer):
-    """xmppchat with two hosts and the given limits profile, logging everything it ever logs."""
-
-    def __init__(self, directory: Path, certificates: Certificates, other: Certificates, profile: str) -> None:
-        super().__init__(directory, certificates, domain=A, environment={"PYTHONASYNCIODEBUG": ""})
-        self._other = other
-        self._profile = profile
-
-    def prepare(self) -> None:
-        """A second host, the profile, the log level."""
-        super().prepare()
-        with self.config_file.open("a") as file:
-            file.write(
-                f'\n[hosts."{B}"]\ncertificate = "{self._other.chain}"\nkey = "{self._other.key}"\n'
-                f'[limits]\nprofile = "{self._profile}"\n[logging]\nlevel = "debug"\n'
-            )
-
-    def add(self, jid: str, password: str = PASSWORD) -> None:
-        """Adds an account at either host."""
-        self.run("user", "add", jid, "--password-stdin", "--config", str(self.config_file), given=f"{password}\n")
-
-    @property
-    def process(self) -> Process:
-        """What the system says of the server."""
-        return Process(self.pid)
-
-    def connect(self, domain: str = A, *, port: int = 5222, source: str = "") -> Attacker:
-        """A new connection, nothing sent yet."""
-        ca = self.certificates.ca if domain == A else self._other.ca
-        return Attacker(Place(self.address, ca, domain), port=port, source=source)
-
-    def login(self, user: str, domain: str = A, *, resource: str = "", source: str = "") -> Attacker:
-        """A client that is logged in."""
-        return self.connect(domain, source=source).secure().login(user, PASSWORD, resource)
-
-    def logs(self, text: str) -> None:
-        """Returns once the log holds `text`."""
-        wait_for(lambda: text in self.log(), 10, lambda: f"{text!r} in the log\n{self.log()[-3_000:]}")
+from attack_target import A, B, Target
+from live_server import Certificates, make_certificates
+from observation import Process, stopwatch
 
 
 @pytest.fixture(scope="session")
@@ -101,8 +56,6 @@ def _clean_log(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def bystander(target: Target) -> Iterator[Callable[[], float]]:
     """Another client; each call is one ping of its, and returns the seconds until the answer."""
-    from observation import stopwatch
-
     with target.login("juliet", resource="bystander") as client:
 
         def measure() -> float:
@@ -112,8 +65,3 @@ def bystander(target: Target) -> Iterator[Callable[[], float]]:
             return seconds()
 
         yield measure
-
-
-def scale(small: int, large: int) -> int:
-    """How often something is repeated: `large` where XMPPCHAT_SOAK is set (minutes, not seconds)."""
-    return large if os.environ.get("XMPPCHAT_SOAK") else small

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -128,6 +131,11 @@ REFUSED = {
     "namespace of xmlns": (b"<a xmlns='http://www.w3.org/2000/xmlns/'/>", "not-well-formed"),
     "element with prefix xml": (b"<a><xml:b/></a>", "bad-namespace-prefix"),
     "space in a namespace": (b"<a xmlns='urn:x y'/>", "not-well-formed"),
+    "line end in a namespace": (b"<a xmlns='urn:x&#10;y'/>", "bad-format"),
+    "} in a namespace": (b"<a xmlns='urn:x}y'/>", "bad-format"),
+    "} in the namespace of an attribute": (b"<a xmlns:x='urn:x}y' x:b=''/>", "bad-format"),
+    "| in a namespace": (b"<a xmlns='urn:x|y'/>", "bad-format"),
+    "tag in a namespace": (b"<a xmlns='&lt;b/&gt;'/>", "bad-format"),
     "wrong end": (b"<a></b>", "not-well-formed"),
     "second header": (header(), "not-well-formed"),
     "second header without declaration": (header().partition(b"?>")[2], "bad-format"),
@@ -261,6 +269,28 @@ def test_an_idle_stream_holds_no_parser() -> None:
     assert made.is_idle
     made.feed(b"<message>")
     assert not made.is_idle
+
+
+ENDINGS = [b"", b"<message>", b"<message>text", b"text", b"<message/><a", b"</stream:stream>", b"<a></b>"]
+
+
+@pytest.mark.parametrize("left", ENDINGS)
+def test_an_ended_reader_leaves_no_garbage(left: bytes) -> None:
+    """An expat parser with its handlers is a cycle; waiting for the collector would make each a leak (V-05)."""
+    gc.collect()
+    gc.disable()
+    try:
+        made = reader(one_at_a_time=True)
+        xmlreader._pool.clear()
+        with contextlib.suppress(StreamError):
+            made.feed(left)
+        parser = made._parser
+        made.close()
+        if parser is not None:
+            assert sys.getrefcount(parser) == 2, "ours, and the argument of this very call"
+        assert made.is_idle
+    finally:
+        gc.enable()
 
 
 def test_closing() -> None:

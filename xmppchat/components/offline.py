@@ -6,7 +6,7 @@ deleted after they were sent: a crash in between repeats some, and loses none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, select
@@ -27,6 +27,7 @@ from xmppchat.core.component import (
 from xmppchat.core.pipeline import HANDLED, Passage
 from xmppchat.core.runtime import timestamp
 from xmppchat.core.session import Session
+from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import ServiceUnavailable
 from xmppchat.protocol.namespaces import NS
@@ -95,7 +96,7 @@ class Offline(Component[ComponentConfig]):
         if any(child.name == "delay" and child.namespace == NS.DELAY for child in stanza.elements()):
             return stanza.replace(children=[
                 child for child in stanza.children
-                if isinstance(child, str) or not child.is_named("delay", NS.DELAY) or child.get("from") not in hosts
+                if isinstance(child, str) or not child.is_named("delay", NS.DELAY) or not _is_one_of(child, hosts)
             ])
         return stanza
 
@@ -168,6 +169,14 @@ class Offline(Component[ComponentConfig]):
     def delete(self, event: events.AccountDeleted) -> None:
         """Its messages go with an account."""
         event.turn.write(event.account, _DELETE_ALL, {"account": event.account.id})
+
+
+def _is_one_of(delay: Element, hosts: Collection[str]) -> bool:
+    """Whether a delay claims to be of one of `hosts`, however it spells it."""
+    try:
+        return JID.parse(delay.get("from")).full in hosts
+    except InvalidJID:
+        return False
 
 
 def is_kept(stanza: Stanza) -> bool:

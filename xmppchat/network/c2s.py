@@ -146,9 +146,10 @@ class Connection:
             self._account(len(data), len(events))
         if events:
             self._handle(events)
-        elif self._stream.phase is not Phase.BOUND:
-            self._progress()
-        self.flush()
+        if self._stream.phase is Phase.BOUND:
+            self.flush()
+        else:
+            self._resume()  # what was answered in place may have more behind it
 
     def writable(self, is_writable: bool) -> None:
         """See :class:`~xmppchat.network.transport.Handler`. A client that does not read is not read either."""
@@ -241,7 +242,8 @@ class Connection:
     def _resume(self) -> None:
         """An answer was given: write it, and look at what the client sent meanwhile."""
         self.flush()
-        self._handle(self._stream.resume())
+        while events := self._stream.resume():
+            self._handle(events)
         self.flush()
 
     # --- SASL -------------------------------------------------------------------------------------------

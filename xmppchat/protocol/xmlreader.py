@@ -194,10 +194,10 @@ def parse_document(data: bytes, limits: ReaderLimits = TRUSTED) -> Element:
     parser.limits = limits
     try:
         items = parser.parse(data.strip(_WHITESPACE))
+        is_open = bool(parser.unfinished or parser.stack)
     finally:
-        unfinished = parser.unfinished
         parser.dispose()
-    if len(items) != 1 or not isinstance(items[0], Element) or unfinished or parser.stack:
+    if len(items) != 1 or not isinstance(items[0], Element) or is_open:
         raise NotWellFormed("a document has exactly one root element")
     return items[0]
 
@@ -261,6 +261,7 @@ class _Parser:
 
     def dispose(self) -> None:
         """Free expat's memory now: with its handlers it is a cycle, which the garbage collector finds late."""
+        self.stack = [Element("", "")]  # takes the text that pyexpat holds back and hands over at this moment
         parser = self._expat
         parser.StartElementHandler = parser.EndElementHandler = parser.CharacterDataHandler = None
         parser.StartCdataSectionHandler = None
