@@ -102,6 +102,14 @@ def _parse(text: str) -> JID:
         raise InvalidJID("address is too long")
     try:
         prepared = _Prepared(text)
+        # Some characters newer than the tables become others that are prepared again ("outlined" letters): what is
+        # stored and compared must be a fixed point.
+        for _ in range(4):
+            if (again := _Prepared(prepared.full)).full == prepared.full:
+                break
+            prepared = again
+        else:
+            raise InvalidJID(f"{text[:100]!r} is not an address: it cannot be prepared")
     except _NotPrepared as error:
         raise InvalidJID(f"{text[:100]!r} is not an address: {error}") from None
     if not prepared.domain:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,6 +151,28 @@ def test_preparation_is_idempotent(text: str) -> None:
     assert "/" not in jid.local + jid.domain
     assert "@" not in jid.domain
     assert all(len(part.encode()) <= 1023 for part in (jid.local, jid.domain, jid.resource))
+
+
+@pytest.mark.parametrize("form", ["a{}b@example.com", "x@a{}b.example", "x@example.com/a{}b"])
+def test_no_character_has_two_preparations(form: str) -> None:
+    """Letters newer than stringprep's Unicode fold to capitals ("\u1d2c" to "A"): prepared again they would be
+    another account, so an address that is not stable must be none."""
+    unstable = []
+    for code in (*range(0x20, 0xD800), *range(0xE000, 0x20000)):
+        character = chr(code)
+        if unicodedata.normalize("NFKC", character) == character and character.lower() == character:
+            continue
+        try:
+            jid = JID.parse(form.format(character))
+        except InvalidJID:
+            continue
+        try:
+            is_stable = JID.parse(jid.full) == jid and JID.parse(jid.bare) == jid.to_bare()
+        except InvalidJID:
+            is_stable = False
+        if not is_stable:
+            unstable.append(f"U+{code:04X}")
+    assert not unstable
 
 
 def test_resources() -> None:
