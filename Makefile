@@ -35,6 +35,7 @@ packages: ## install the foreign software of the tests and the benchmark (Debian
 
 test: setup packages check ## everything that must hold: style, types, layers, all tests
 	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests/transcripts --server prosody
 	$(BIN)/python -m bench.relay
 
 check: setup ## style, types, layers, generated files

@@ -9,16 +9,15 @@ from xmppchat.jid import JID
 from xmppchat.protocol.errors import BadRequest
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
-from xmppchat.protocol.stream import (
+from xmppchat.protocol.stream import Stream, StreamSettings
+from xmppchat.protocol.stream_events import (
     BindRequested,
     Event,
     RegistrationRequested,
     SaslResponded,
     SaslStarted,
     StartTlsRequested,
-    Stream,
     StreamEnded,
-    StreamSettings,
 )
 
 HOST = "chat.example"

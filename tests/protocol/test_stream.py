@@ -13,7 +13,8 @@ from stream_driver import Driver, authenticated, bound, byte_by_byte, cut, heade
 from xmppchat.jid import JID
 from xmppchat.protocol.errors import SystemShutdown
 from xmppchat.protocol.namespaces import NS
-from xmppchat.protocol.stream import Phase, SaslStarted, StanzaReceived
+from xmppchat.protocol.stream import Phase
+from xmppchat.protocol.stream_events import SaslStarted, StanzaReceived
 
 
 def plain() -> Driver:

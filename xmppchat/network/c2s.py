@@ -27,19 +27,17 @@ from xmppchat.protocol.errors import (
 )
 from xmppchat.protocol.sasl import Challenge, Exchange, Failure, Step, Success
 from xmppchat.protocol.stanza import MalformedAddress, Stanza
-from xmppchat.protocol.stream import (
+from xmppchat.protocol.stream import Phase, Stream, StreamSettings
+from xmppchat.protocol.stream_events import (
     BindRequested,
     Event,
-    Phase,
     RegistrationRequested,
     SaslAborted,
     SaslResponded,
     SaslStarted,
     StanzaReceived,
     StartTlsRequested,
-    Stream,
     StreamEnded,
-    StreamSettings,
 )
 
 log = structlog.get_logger(__name__)

@@ -29,6 +29,17 @@ from xmppchat.protocol.errors import (
 )
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
+from xmppchat.protocol.stream_events import (
+    BindRequested,
+    Event,
+    RegistrationRequested,
+    SaslAborted,
+    SaslResponded,
+    SaslStarted,
+    StanzaReceived,
+    StartTlsRequested,
+    StreamEnded,
+)
 from xmppchat.protocol.stream_features import CORE_FEATURES, Fact, StreamFeature, build_features
 from xmppchat.protocol.xmlreader import CLOSED, TRUSTED, UNTRUSTED, Item, ReaderLimits, StreamHeader, XmlReader
 
@@ -45,67 +56,6 @@ class Phase(enum.Enum):
     BINDING = "binding"  # a resource was asked for
     BOUND = "bound"  # stanzas flow
     CLOSED = "closed"
-
-
-# --- events: what the stream tells its owner ----------------------------------------------------------------------
-
-@dataclass(frozen=True, slots=True)
-class StartTlsRequested:
-    """Send the output, start TLS as server, then call :meth:`Stream.tls_established`."""
-
-
-@dataclass(frozen=True, slots=True)
-class SaslStarted:
-    """Begin an exchange; `initial` is None where the client sent no initial response (RFC 6120 §6.4.2)."""
-
-    mechanism: str
-    initial: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class SaslResponded:
-    """The client's answer to a challenge."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class SaslAborted:
-    """The client gave up the exchange; the failure is already sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class BindRequested:
-    """A resource is asked for ("" leaves the choice to the server); answer with `bound` or `bind_failed`."""
-
-    resource: str
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrationRequested:
-    """An IQ of XEP-0077 before authentication; answer with :meth:`Stream.answer_registration`."""
-
-    element: Element
-
-
-@dataclass(frozen=True, slots=True)
-class StanzaReceived:
-    """A stanza on a bound stream, as an element in ``jabber:client``."""
-
-    element: Element
-
-
-@dataclass(frozen=True, slots=True)
-class StreamEnded:
-    """Nothing more will come or go: send the output, close. `error` is None where the peer closed in order."""
-
-    error: StreamError | None
-
-
-Event = (
-    StartTlsRequested | SaslStarted | SaslResponded | SaslAborted | BindRequested | RegistrationRequested
-    | StanzaReceived | StreamEnded
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,67 @@
+"""What a stream tells its owner: events of :meth:`xmppchat.protocol.stream.Stream.receive`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xmppchat.protocol.element import Element
+from xmppchat.protocol.errors import StreamError
+
+
+@dataclass(frozen=True, slots=True)
+class StartTlsRequested:
+    """Send the output, start TLS as server, then call :meth:`Stream.tls_established`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaslStarted:
+    """Begin an exchange; `initial` is None where the client sent no initial response (RFC 6120 §6.4.2)."""
+
+    mechanism: str
+    initial: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SaslResponded:
+    """The client's answer to a challenge."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SaslAborted:
+    """The client gave up the exchange; the failure is already sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindRequested:
+    """A resource is asked for ("" leaves the choice to the server); answer with `bound` or `bind_failed`."""
+
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationRequested:
+    """An IQ of XEP-0077 before authentication; answer with :meth:`Stream.answer_registration`."""
+
+    element: Element
+
+
+@dataclass(frozen=True, slots=True)
+class StanzaReceived:
+    """A stanza on a bound stream, as an element in ``jabber:client``."""
+
+    element: Element
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnded:
+    """Nothing more will come or go: send the output, close. `error` is None where the peer closed in order."""
+
+    error: StreamError | None
+
+
+Event = (
+    StartTlsRequested | SaslStarted | SaslResponded | SaslAborted | BindRequested | RegistrationRequested
+    | StanzaReceived | StreamEnded
+)
