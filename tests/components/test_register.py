@@ -84,7 +84,7 @@ async def test_what_cannot_be(start: Start, name: str, password: str, expected: 
 
 
 async def test_a_network_has_a_budget(start: Start) -> None:
-    """RELIABILITY V-40, limit 13: two an hour and five a day for each network."""
+    """reliability.md V-40, limit 13: two an hour and five a day for each network."""
     driver = await start(register={"mode": "open"}, limits=Limits())
     made = 0
     for number in range(100):

@@ -1,4 +1,4 @@
-"""A database that does not answer stalls those who write, nobody else (RELIABILITY F-04)."""
+"""A database that does not answer stalls those who write, nobody else (reliability.md F-04)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def warm(client: MemoryClient, name: str) -> None:
-    """Have an account loaded: a cold one parks only what is for it, and what comes behind may go ahead (DESIGN §7)."""
+    """Have an account loaded: a cold one parks only what is for it, and what comes behind may go ahead (ADR 4)."""
     client.write(f"<iq type='get' id='warm' to='{name}@chat.example/none'><ping xmlns='urn:xmpp:ping'/></iq>")
     await client.take(lambda element: element.get("id") == "warm")
 

@@ -1,4 +1,4 @@
-"""What foreign tools find (RELIABILITY V-05, V-21, V-22): sslscan and openssl against our ports."""
+"""What foreign tools find (reliability.md V-05, V-21, V-22): sslscan and openssl against our ports."""
 
 from __future__ import annotations
 

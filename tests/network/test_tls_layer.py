@@ -117,7 +117,7 @@ def test_a_name_in_unicode_is_asked_for_in_ascii(tmp_path: Path, one: Certificat
     assert contexts.choose("xn--bcher-kva.example").host == "b\u00fccher.example"
 
 
-# --- ALPN (XEP-0368, RELIABILITY V-21) ------------------------------------------------------------------
+# --- ALPN (XEP-0368, reliability.md V-21) ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("offer", [["xmpp-client"], ["h2", "xmpp-client"]])

@@ -350,7 +350,7 @@ async def test_close_notify_of_the_peer(listen: Listen, contexts: TlsContexts) -
     await gone(handler.transport, "closed by the peer", handler)
 
 
-# --- RELIABILITY V-10, V-23: plaintext never becomes TLS ------------------------------------------------
+# --- reliability.md V-10, V-23: plaintext never becomes TLS ------------------------------------------------
 
 
 async def test_plaintext_in_the_segment_of_starttls_is_the_handlers(

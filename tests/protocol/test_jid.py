@@ -1,4 +1,4 @@
-"""JID: preparation is strict, idempotent and one; two spellings of an address are one address (RELIABILITY V-25)."""
+"""JID: preparation is strict, idempotent and one; two spellings of an address are one address (reliability.md V-25)."""
 
 from __future__ import annotations
 

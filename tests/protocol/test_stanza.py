@@ -77,7 +77,7 @@ ANSWERED = [("message", "", True), ("message", "chat", True), ("message", "error
 
 @pytest.mark.parametrize(("kind", "type_", "is_answered"), ANSWERED)
 def test_an_error_is_never_answered_by_an_error(kind: str, type_: str, is_answered: bool) -> None:
-    """RFC 6120 §8.3.1; RELIABILITY V-44."""
+    """RFC 6120 §8.3.1; reliability.md V-44."""
     stanza = Stanza(kind, to=JULIET, from_=ROMEO, id="1", type=type_, children=[BODY])
     answer = stanza.error(ItemNotFound("no such thing"))
     assert (answer is not None) is is_answered

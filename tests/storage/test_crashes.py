@@ -1,4 +1,4 @@
-"""The process dies: what was acknowledged is on disk, and a ticket is there whole or not at all (RELIABILITY C1)."""
+"""The process dies: what was acknowledged is on disk, and a ticket is there whole or not at all (reliability.md C1)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Accounts: who may log in, and with what (SCRAM keys of RFC 5802, RFC 7677; passwords are never stored).
 
 At every password set, keys for all three hashes are written. Names that do not exist get keys too, derived from a
-secret of the server, so that nothing in a login, neither answer nor time, tells them apart (RELIABILITY V-15, V-17).
+secret of the server, so that nothing in a login, neither answer nor time, tells them apart (reliability.md V-15, V-17).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ _LIST = select(
 _SECRET = select(schema.secrets.c.value).where(schema.secrets.c.name == "unknown-accounts")
 _INSERT_SECRET = insert(schema.secrets)
 
-#: Hashing that may wait; more logins with PLAIN at once are told to come back (RELIABILITY §3.2, limit 53).
+#: Hashing that may wait; more logins with PLAIN at once are told to come back (reliability.md, limit 53).
 _MAX_HASHING = 64
 
 

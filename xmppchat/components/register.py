@@ -1,6 +1,6 @@
 """In-band registration (XEP-0077): accounts made before login where the admin allows it, changed and removed after.
 
-Closed by default: an open server is a gift to spammers (RELIABILITY V-40).
+Closed by default: an open server is a gift to spammers (reliability.md V-40).
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Register(Component[RegisterConfig]):
             raise failures[0]
 
     def _spend(self, peer: str) -> None:
-        """Budgets of RELIABILITY §3.2, limit 13: 2 an hour and 5 a day per network, 60 an hour in all."""
+        """Budgets of reliability.md, limit 13: 2 an hour and 5 a day per network, 60 an hour in all."""
         limits = self.kernel.limits
         if not limits.registrations_per_hour or peer.startswith("127.") or peer == "::1":
             return

@@ -1,4 +1,4 @@
-"""Authentication: runs SASL exchanges against the accounts, and slows down who guesses (RELIABILITY V-16).
+"""Authentication: runs SASL exchanges against the accounts, and slows down who guesses (reliability.md V-16).
 
 Failures are counted per address and per (account, network), never per account alone: nobody can lock out another.
 """

@@ -1,4 +1,4 @@
-"""The commit gate: what a stanza causes is shown to nobody before its writes are on disk (DESIGN §7).
+"""The commit gate: what a stanza causes is shown to nobody before its writes are on disk (ADR 5).
 
 Each set of writes gets a *ticket*. Tickets are numbered in order and settle in order: committed, or failed alone.
 A :class:`~xmppchat.core.turn.Turn` leaves when the ticket it waits for has settled; with nothing open it leaves at

@@ -1,4 +1,4 @@
-"""Crash points: named places where a test lets the process die, to prove what survives (RELIABILITY F-01).
+"""Crash points: named places where a test lets the process die, to prove what survives (reliability.md F-01).
 
 ``XC_CRASHPOINT=before-commit`` in the environment ends the process the first time that point is passed, as
 ``kill -9`` would: no handler, no flush, exit status 137. ``XC_CRASHPOINT=before-commit:3`` lets it pass twice

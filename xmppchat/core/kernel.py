@@ -156,7 +156,7 @@ class Kernel:
         to = stanza.to
         if to is not None and self.router.is_cold(to):
             # Nothing is begun before the recipient is in memory, so no change waits half made. What is for others
-            # goes on (DESIGN §7: only the lane is parked); what is for the same recipient comes behind, in order.
+            # goes on (ADR 4: only the lane is parked); what is for the same recipient comes behind, in order.
             session.hold()
             self.directory.load(to, lambda _: self._loaded(session, stanza))
         else:

@@ -1,4 +1,4 @@
-"""Limits: what one peer may cost (defaults: docs/reliability.md §3.2), and the buckets that apply rates.
+"""Limits: what one peer may cost (table: docs/reliability.md), and the buckets that apply rates.
 
 One :class:`Limits` object holds them all; a named profile sets the defaults, and each can be overridden by
 name. The comment behind a limit is its row in that table. 0 means "off" where the description says so.

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 MAX_BYTES = 8_192
-"""The size of a record (docs/reliability.md §3.2, row 54)."""
+"""The size of a record (docs/reliability.md, limit 54)."""
 
 _MAX_VALUE = 2_000
 _SHORT = structlog.processors.JSONRenderer(ensure_ascii=False)

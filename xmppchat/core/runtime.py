@@ -51,7 +51,7 @@ class SystemClock:
 
 
 class Ids:
-    """Identifiers. Tokens are unpredictable (RELIABILITY V-24); sortable ids are unique and increase."""
+    """Identifiers. Tokens are unpredictable (reliability.md V-24); sortable ids are unique and increase."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -64,7 +64,7 @@ class Ids:
     def sortable(self) -> int:
         """A 63-bit id, greater than all before it: ms of wall time, 10 bits of worker (0), 12 bits of counter.
 
-        Never from wall time alone: a clock set back must not disorder (RELIABILITY F-17).
+        Never from wall time alone: a clock set back must not disorder (reliability.md F-17).
         """
         self._last = max(self._clock.now() << 22, self._last + 1)
         return self._last

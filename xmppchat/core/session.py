@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: A session with this many stanzas that are not yet on disk is not read until half of them are.
 MAX_HELD = 100
-#: IQ requests to other entities a session may have open; the oldest is forgotten (RELIABILITY §3.2, limit 44).
+#: IQ requests to other entities a session may have open; the oldest is forgotten (reliability.md, limit 44).
 MAX_REQUESTS = 1_000
 
 
@@ -90,7 +90,7 @@ class Session:
         if self._held == MAX_HELD // 2:
             self._output.resume_reading("uncommitted")
 
-    # --- open requests: a result must match one (RELIABILITY V-28) --------------------------------------------------
+    # --- open requests: a result must match one (reliability.md V-28) --------------------------------------------------
 
     def request_sent(self, to: str, request_id: str) -> None:
         """An IQ request went to another entity."""

@@ -1,7 +1,7 @@
 """Element: a node of an XML tree, and the serialiser that writes every byte the server sends.
 
 Immutable by convention: a change makes a new node that shares children. What leaves the server is always this
-serialisation of a parsed tree, never received bytes (RELIABILITY V-03). Measurements behind the class and the
+serialisation of a parsed tree, never received bytes (reliability.md V-03). Measurements behind the class and the
 serialiser: docs/adr/0006-element-and-serialiser.md.
 """
 

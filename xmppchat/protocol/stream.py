@@ -68,7 +68,7 @@ class StreamSettings:
     features: tuple[StreamFeature, ...] = CORE_FEATURES
     trusted_limits: ReaderLimits = TRUSTED
     untrusted_limits: ReaderLimits = UNTRUSTED
-    untrusted_total: int = 65_536  # bytes before authentication (RELIABILITY §3.2, limit 3)
+    untrusted_total: int = 65_536  # bytes before authentication (reliability.md, limit 3)
     #: ``<stream:features/>`` as text, by what it depends on (see :class:`StreamFeature`): a few entries.
     built_features: dict[tuple[Fact, tuple[str, ...], bool], str] = field(default_factory=dict)
 
@@ -104,7 +104,7 @@ class Stream:
         self.facts = Fact.SECURE if secure else Fact.NONE
         self.reader = XmlReader(settings.untrusted_limits)
         self.channel_bindings: Mapping[str, bytes] = channel_bindings or {}
-        self.domain = ""  # bound by the first header, for good (RELIABILITY V-06)
+        self.domain = ""  # bound by the first header, for good (reliability.md V-06)
         self.lang = ""  # of the client's header
         self.header_from = ""  # `from` of the client's header; some offers need it (RFC 6120 §4.7.1)
 

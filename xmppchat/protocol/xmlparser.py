@@ -27,7 +27,7 @@ from xmppchat.protocol.namespaces import NS
 
 @dataclass(frozen=True, slots=True)
 class ReaderLimits:
-    """What one top-level element may cost (RELIABILITY §3.2, limits 3 to 10). Bytes are bytes on the wire."""
+    """What one top-level element may cost (reliability.md, limits 3 to 10). Bytes are bytes on the wire."""
 
     bytes: int = 262_144
     depth: int = 64

@@ -1,8 +1,8 @@
 """The one hardened XML reader: bytes of a stream to elements, for every entry of the server.
 
 Strict UTF-8; no DTD, processing instruction, comment or foreign entity (RFC 6120 §11.1); bytes, depth, elements,
-attributes, namespaces and re-scanning of unfinished tokens are limited *while parsing* (RELIABILITY V-01, V-02).
-Parsers are pooled: a reader holds one only while an element is unfinished, an idle stream none (PERFORMANCE A).
+attributes, namespaces and re-scanning of unfinished tokens are limited *while parsing* (reliability.md V-01, V-02).
+Parsers are pooled: a reader holds one only while an element is unfinished, an idle stream none (ADR 6).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The group-commit writer: all writes of the process, one transaction for whatever arrived meanwhile (DESIGN §7).
+"""The group-commit writer: all writes of the process, one transaction for whatever arrived meanwhile (ADR 5).
 
 While a transaction runs, tickets collect; what has collected when it ends is the next transaction. A batch in which
 one ticket is poisoned is done again with a savepoint for each ticket, in order: only the poisoned ones fail. A batch

@@ -245,7 +245,7 @@ class Presence(Component[ComponentConfig]):
             return
         if kind == "subscribe" and self._requests(account) >= self.kernel.limits.pending_subscriptions:
             self.kernel.limit_counters.fired("pending_subscriptions")
-            return  # what a flood of strangers asks is dropped (RELIABILITY V-42)
+            return  # what a flood of strangers asks is dropped (reliability.md V-42)
         self._deliver(account, kind, stanza, turn)
         if outcome.state != before:
             request = stanza.to_xml(namespace=NS.CLIENT) if kind == "subscribe" else ""

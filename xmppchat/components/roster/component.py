@@ -19,7 +19,7 @@ from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.stream_features import Fact, StreamFeature, announcement
 
-#: RFC 6121 §2.1.2.4, §2.1.2.6 leave it to us (RELIABILITY §3.2, limit 29).
+#: RFC 6121 §2.1.2.4, §2.1.2.6 leave it to us (reliability.md, limit 29).
 MAX_TEXT_BYTES = 1_023
 MAX_GROUPS = 16
 
