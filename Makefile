@@ -19,7 +19,11 @@ help:
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
 run: setup ## start a server to chat on (127.0.0.1, domain localhost)
-	@test -f $(DIR)/xmppchat.toml || $(BIN)/xmppchat init $(DOMAIN) --dir $(DIR) --listen $(LISTEN) --registration open
+	@test -f $(DIR)/xmppchat.toml || \
+		$(BIN)/xmppchat init $(DOMAIN) --dir $(DIR) --listen $(LISTEN) --registration open >/dev/null
+	@echo "A server for $(DOMAIN), in $(DIR). Make an account in another terminal (or let your client register one):"
+	@echo "    $(BIN)/xmppchat user add you@$(DOMAIN) --config $(DIR)/xmppchat.toml"
+	@echo "Then log in with any XMPP client as you@$(DOMAIN), server $(LISTEN); its certificate is self-signed. Ctrl-C stops it."
 	@$(BIN)/xmppchat serve --config $(DIR)/xmppchat.toml
 
 setup: $(VENV)/.ready ## build .venv; the command is then .venv/bin/xmppchat

@@ -1,4 +1,4 @@
-"""The process dies around a commit (reliability.md F-01): nothing unacknowledged was shown, nothing acknowledged is gone.
+"""The process dies around a commit (F-01): nothing unacknowledged was shown, nothing acknowledged is gone.
 
 Real server, real TCP, real ``SIGKILL`` semantics (``os._exit`` in the server at a named point). A roster set is the
 write that is acknowledged here: its result and its push must not be seen before it is on disk.
