@@ -82,8 +82,11 @@ def test_names_are_names_and_nothing_else(target: Target, name: str, mechanism: 
         assert failure(step) in {"not-authorized", "malformed-request"}
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"\0\0", b"mallory", b"\0mallory", b"\0mallory\0", b"a\0b\0c\0d",
-                                  b"\0mallory\0" + PASSWORD.encode() + b"\0", b"\0\xff\0x", b"\0mallory\0\xff"])  # fmt: skip
+NOT_PLAIN = [b"", b"\0", b"\0\0", b"mallory", b"\0mallory", b"\0mallory\0", b"a\0b\0c\0d", b"\0\xff\0x",
+             b"\0mallory\0\xff", b"\0mallory\0" + PASSWORD.encode() + b"\0"]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", NOT_PLAIN)
 def test_malformed_plain(target: Target, data: bytes) -> None:
     with target.connect().secure() as client:
         assert failure(sasl_step(client, auth("PLAIN", data))) in {"malformed-request", "not-authorized"}
@@ -223,12 +226,10 @@ def test_rosters_and_services_are_per_host(target: Target) -> None:
         there.restart()
         there.send(b"<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>").until(b"id='r'")
         assert b"only-at-a" not in there.barrier()
-        for stranger in ("romeo@a.test", "romeo@a.test/x"):
-            there.restart()
-            there.send(
-                f"<iq type='get' id='s' to='{stranger}'><query xmlns='jabber:iq:roster'/></iq>".encode()
-            ) if "/" not in stranger else None
-            assert b"only-at-a" not in there.barrier(f"b{len(stranger)}")
+        there.restart()
+        there.send(b"<iq type='get' id='s' to='romeo@a.test'><query xmlns='jabber:iq:roster'/></iq>").until(b"id='s'")
+        assert b"type='error'" in there.received
+        assert b"only-at-a" not in there.barrier("b2")
         for domain in (A, B):
             there.restart()
             there.send(ping("p", to=domain)).until(f"<iq from='{domain}'".encode())

@@ -90,7 +90,7 @@ class Session:
         if self._held == MAX_HELD // 2:
             self._output.resume_reading("uncommitted")
 
-    # --- open requests: a result must match one (reliability.md V-28) ---------------------------------------------------
+    # --- open requests: a result must match one (reliability.md V-28) ---------------------------------------------
 
     def request_sent(self, to: str, request_id: str) -> None:
         """An IQ request went to another entity."""
