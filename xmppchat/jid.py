@@ -21,6 +21,7 @@ MAX_PART_BYTES = 1023
 
 #: Parsed addresses kept, by their text. Bounded: the older half goes when it is full.
 _CACHE_SIZE = 32_768
+_CACHED_LENGTH = 256
 
 _SPECIAL = re.compile(r"[&<>'\"\t\n\r]")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;"}
@@ -64,7 +65,8 @@ class JID:
             if len(_parsed) >= _CACHE_SIZE:
                 for old in list(_parsed)[: _CACHE_SIZE // 2]:
                     del _parsed[old]
-            _parsed[text] = jid
+            if len(text) <= _CACHED_LENGTH:
+                _parsed[text] = jid
         return jid
 
     def to_bare(self) -> JID:

@@ -82,7 +82,7 @@ class Attacker:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    # --- sending and looking ---------------------------------------------------------------------------------
+    # --- sending and looking -----------------------------------------
 
     def send(self, *pieces: bytes) -> Attacker:
         """Write each piece by itself; a server that has closed meanwhile is not an error."""
@@ -136,7 +136,7 @@ class Attacker:
         found = re.search(rb"<stream:error><([a-z-]+) ", self.received)
         return found.group(1).decode() if found else ""
 
-    # --- ordinary steps, to get to where the attack begins -----------------------------------------------------
+    # --- ordinary steps, to get to where the attack begins -----------------------------------------
 
     def open(self) -> Attacker:
         """Send a stream header and await the features."""
@@ -178,7 +178,9 @@ class Attacker:
 
     def barrier(self, id_: str = "barrier") -> bytes:
         """Everything the server did for what was sent before, as received by now."""
-        return self.send(ping(id_)).until(lambda data: re.search(rb"<iq [^>]*id='%s'[^>]*/>" % id_.encode(), data))
+        return self.send(ping(id_)).until(
+            lambda data: re.search(rb"<iq [^>]*id='%s'[^>]*/>" % id_.encode(), data)
+        )
 
 
 class Scram:
@@ -201,7 +203,9 @@ class Scram:
         """client-final-message."""
         server = challenge.decode()
         values = dict(part.split("=", 1) for part in server.split(","))
-        salted = hashlib.pbkdf2_hmac(self._hash, self._password, base64.b64decode(values["s"]), int(values["i"]))
+        salted = hashlib.pbkdf2_hmac(
+            self._hash, self._password, base64.b64decode(values["s"]), int(values["i"])
+        )
         key = hmac.digest(salted, b"Client Key", self._hash)
         bound = base64.b64encode(self._gs2.encode() + self._binding).decode()
         without_proof = f"c={bound},r={values['r']}"

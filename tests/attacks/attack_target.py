@@ -16,7 +16,9 @@ PASSWORD = "correct horse battery staple"
 class Target(LiveServer):
     """xmppchat with two hosts and the given limits profile, logging everything it ever logs."""
 
-    def __init__(self, directory: Path, certificates: Certificates, other: Certificates, profile: str) -> None:
+    def __init__(
+        self, directory: Path, certificates: Certificates, other: Certificates, profile: str
+    ) -> None:
         super().__init__(directory, certificates, domain=A, environment={"PYTHONASYNCIODEBUG": ""})
         self._other = other
         self._profile = profile
@@ -32,7 +34,9 @@ class Target(LiveServer):
 
     def add(self, jid: str, password: str = PASSWORD) -> None:
         """Adds an account at either host."""
-        self.run("user", "add", jid, "--password-stdin", "--config", str(self.config_file), given=f"{password}\n")
+        self.run(
+            "user", "add", jid, "--password-stdin", "--config", str(self.config_file), given=f"{password}\n"
+        )
 
     @property
     def process(self) -> Process:

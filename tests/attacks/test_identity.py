@@ -9,7 +9,19 @@ import ssl
 from collections.abc import Callable
 
 import pytest
-from attack_client import Attacker, Scram, auth, bind, failure, header, payload, ping, response, run_scram, sasl_step
+from attack_client import (
+    Attacker,
+    Scram,
+    auth,
+    bind,
+    failure,
+    header,
+    payload,
+    ping,
+    response,
+    run_scram,
+    sasl_step,
+)
 from attack_target import PASSWORD, A, B, Target
 from cryptography import x509
 
@@ -66,8 +78,22 @@ def test_one_may_act_for_oneself(target: Target, authzid: str, mechanism: str) -
 
 
 #: What a name to log in with might smuggle.
-NAMES = ["juliet@a.test", "mallory@b.test", "mallory/x", "mallory@a.test", "juliet/", "/juliet", "mallory,juliet",
-         "mal=lory", "", " mallory", "mallory ", "m\u0430llory", "mallory@a.test/x", "romeo@b.test"]  # fmt: skip
+NAMES = [
+    "juliet@a.test",
+    "mallory@b.test",
+    "mallory/x",
+    "mallory@a.test",
+    "juliet/",
+    "/juliet",
+    "mallory,juliet",
+    "mal=lory",
+    "",
+    " mallory",
+    "mallory ",
+    "m\u0430llory",
+    "mallory@a.test/x",
+    "romeo@b.test",
+]
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"])
@@ -82,8 +108,18 @@ def test_names_are_names_and_nothing_else(target: Target, name: str, mechanism: 
         assert failure(step) in {"not-authorized", "malformed-request"}
 
 
-NOT_PLAIN = [b"", b"\0", b"\0\0", b"mallory", b"\0mallory", b"\0mallory\0", b"a\0b\0c\0d", b"\0\xff\0x",
-             b"\0mallory\0\xff", b"\0mallory\0" + PASSWORD.encode() + b"\0"]  # fmt: skip
+NOT_PLAIN = [
+    b"",
+    b"\0",
+    b"\0\0",
+    b"mallory",
+    b"\0mallory",
+    b"\0mallory\0",
+    b"a\0b\0c\0d",
+    b"\0\xff\0x",
+    b"\0mallory\0\xff",
+    b"\0mallory\0" + PASSWORD.encode() + b"\0",
+]
 
 
 @pytest.mark.parametrize("data", NOT_PLAIN)
@@ -109,8 +145,20 @@ def test_spellings_of_a_name_are_one_account(target: Target, spelling: str) -> N
 
 
 #: Letters that fold to letters of a name; the account must be juliet's or none, and never be bound as hers.
-FOLDING = ["\u1d36uliet", "j\u1d41liet", "\u2110uliet", "JULIET", "\uff2auliet", "jul\u0130et", "\U0001d4a5uliet",
-           "\u24bfuliet", "ju\u200dliet", "ju\ufe0fliet", "j\u1d58liet", "JU\u216c\u0130ET"]  # fmt: skip
+FOLDING = [
+    "\u1d36uliet",
+    "j\u1d41liet",
+    "\u2110uliet",
+    "JULIET",
+    "\uff2auliet",
+    "jul\u0130et",
+    "\U0001d4a5uliet",
+    "\u24bfuliet",
+    "ju\u200dliet",
+    "ju\ufe0fliet",
+    "j\u1d58liet",
+    "JU\u216c\u0130ET",
+]
 
 
 @pytest.mark.parametrize("name", FOLDING)
@@ -138,7 +186,8 @@ def test_bad_resources(target: Target, resource: str) -> None:
         assert b"<bad-request" in client.received
 
 
-# --- V-13 ---------------------------------------------------------------------------------------------------------
+# --- V-13 -----------------------------------------
+
 
 def certificate_hash(client: Attacker) -> bytes:
     """tls-server-end-point of this connection (RFC 5929 §4.1)."""
@@ -153,7 +202,12 @@ def certificate_hash(client: Attacker) -> bytes:
 
 PLUS: dict[str, tuple[str, str, Callable[[Attacker], bytes], str]] = {
     "right binding": ("SCRAM-SHA-256-PLUS", "p=tls-server-end-point,,", certificate_hash, ""),
-    "wrong binding": ("SCRAM-SHA-256-PLUS", "p=tls-server-end-point,,", lambda _: b"x" * 32, "not-authorized"),
+    "wrong binding": (
+        "SCRAM-SHA-256-PLUS",
+        "p=tls-server-end-point,,",
+        lambda _: b"x" * 32,
+        "not-authorized",
+    ),
     "no binding data": ("SCRAM-SHA-256-PLUS", "p=tls-server-end-point,,", lambda _: b"", "not-authorized"),
     "binding of another type": ("SCRAM-SHA-256-PLUS", "p=tls-unique,,", certificate_hash, "not-authorized"),
     "unknown type": ("SCRAM-SHA-256-PLUS", "p=tls-made-up,,", certificate_hash, "not-authorized"),
@@ -189,13 +243,17 @@ def test_proof_of_another_exchange_is_worth_nothing(target: Target) -> None:
         assert failure(sasl_step(second, response(final))) in {"not-authorized", "malformed-request"}
 
 
-# --- virtual hosts ------------------------------------------------------------------------------------------------
+# --- virtual hosts -----------------------------------------
+
 
 def test_a_password_is_good_at_its_host_only(target: Target) -> None:
     with target.connect(A).secure() as client:
         step = sasl_step(client, auth("PLAIN", f"\0benvolio\0{PASSWORD}".encode()))
         assert failure(step) == "not-authorized"
-        assert failure(run_scram(client, "SCRAM-SHA-256", Scram("romeo", "another password"))) == "not-authorized"
+        assert (
+            failure(run_scram(client, "SCRAM-SHA-256", Scram("romeo", "another password")))
+            == "not-authorized"
+        )
     with target.connect(B).secure() as client:
         assert failure(sasl_step(client, auth("PLAIN", f"\0romeo\0{PASSWORD}".encode()))) == "not-authorized"
         assert failure(sasl_step(client, auth("PLAIN", b"\0romeo\0another password"))) == ""
@@ -209,7 +267,9 @@ def test_the_certificate_is_the_hosts(target: Target) -> None:
             assert f"from='{domain}'".encode() in client.received
 
 
-@pytest.mark.parametrize("domain", ["c.test", "sub.a.test", "a.test.evil.example", "A.TEST:5222", "127.0.0.1", "test"])
+@pytest.mark.parametrize(
+    "domain", ["c.test", "sub.a.test", "a.test.evil.example", "A.TEST:5222", "127.0.0.1", "test"]
+)
 def test_unknown_hosts(target: Target, domain: str) -> None:
     with target.connect() as client:
         client.send(header(domain)).until_closed(2)
@@ -227,7 +287,9 @@ def test_rosters_and_services_are_per_host(target: Target) -> None:
         there.send(b"<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>").until(b"id='r'")
         assert b"only-at-a" not in there.barrier()
         there.restart()
-        there.send(b"<iq type='get' id='s' to='romeo@a.test'><query xmlns='jabber:iq:roster'/></iq>").until(b"id='s'")
+        there.send(b"<iq type='get' id='s' to='romeo@a.test'><query xmlns='jabber:iq:roster'/></iq>").until(
+            b"id='s'"
+        )
         assert b"type='error'" in there.received
         assert b"only-at-a" not in there.barrier("b2")
         for domain in (A, B):

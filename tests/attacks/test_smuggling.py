@@ -48,7 +48,7 @@ SAMPLES: dict[str, bytes] = {
     "reference to a surrogate": message(b"<body>&#xD83C;</body>"),
     "reference to <": message(b"<body>&#60;/body&#62;&#x3c;iq/></body>"),
     "reference to quotes": message(b"", b" type='&#39; from=&#39;a.test'"),
-    "quotes in an attribute": message(b"", b' type="\' from=\'a.test"'),
+    "quotes in an attribute": message(b"", b" type=\"' from='a.test\""),
     "line ends in an attribute": message(b"", b" type='&#13;&#10;'"),
     "escaped stanza": message(b"<body>" + _TEXT + b"</body>"),
     "escaped twice": message(b"<body>&amp;lt;iq&amp;gt;</body>"),
@@ -75,7 +75,9 @@ SAMPLES: dict[str, bytes] = {
     "prefix unbound": message(b"<x xmlns:p='urn:p'><y xmlns:p=''/></x>"),
     "unbound prefix": message(b"<p:x/>"),
     "no namespace": message(b"<x xmlns=''><body>y</body></x>"),
-    "attributes of xml": message(b"<x xml:base='http://evil.test/' xml:space='preserve' xml:id='i' xml:foo='f'/>"),
+    "attributes of xml": message(
+        b"<x xml:base='http://evil.test/' xml:space='preserve' xml:id='i' xml:foo='f'/>"
+    ),
     "same attribute twice": message(b"<x a='1' a='2'/>"),
     "from twice": message(b"", b" from='" + SENDER.encode() + b"' from='a.test'"),
     "same attribute by two prefixes": message(b"<x xmlns:p='u' xmlns:q='u' p:a='1' q:a='2'/>"),
@@ -100,7 +102,9 @@ SAMPLES: dict[str, bytes] = {
     "attribute without space": message(b"<x a='1'b='2'/>"),
     "attribute without quotes": message(b"<x a=1/>"),
     "< in an attribute": message(b"<x a='<iq/>'/>"),
-    "> in an attribute": message(b"<x a='/></message><iq/>'/>".replace(b"<iq", b"&lt;iq").replace(b"</", b"&lt;/")),
+    "> in an attribute": message(
+        b"<x a='/></message><iq/>'/>".replace(b"<iq", b"&lt;iq").replace(b"</", b"&lt;/")
+    ),
     "vertical tab between attributes": message(b"<x a='1'\x0bb='2'/>"),
     "no-break space between attributes": message(b"<x a='1'\xc2\xa0b='2'/>"),
     "line separator in text": message("<body>\u2028\u0085\u2029</body>".encode()),
@@ -119,7 +123,9 @@ def juliet(target: Target) -> Iterator[Attacker]:
 def judge(data: bytes, sent_error: bool) -> None:
     """The receiver's bytes hold at most the one sample, by each judge."""
     data = data.replace(b"<presence/>", b"")
-    root = ElementTree.fromstring(b"<stream xmlns='jabber:client' xmlns:stream='urn:unused'>" + data + b"</stream>")
+    root = ElementTree.fromstring(
+        b"<stream xmlns='jabber:client' xmlns:stream='urn:unused'>" + data + b"</stream>"
+    )
     by_expat = [(stanza.tag.rpartition("}")[2], stanza.get("from"), stanza.get("id")) for stanza in root]
     by_tokens = [(tag.name, tag.attributes.get("from"), tag.attributes.get("id")) for tag in stanzas(data)]
     assert by_expat == by_tokens
@@ -153,13 +159,26 @@ def test_one_stanza_or_an_error(target: Target, juliet: Attacker, name: str, spl
         is_error = b"<stream:error>" in mallory.received or b"</stream:stream>" in mallory.received
         juliet.restart()
         received = juliet.barrier("judge")
-        judge(re.sub(rb"<iq [^>]*id='judge'[^>]*/>", b"", received), is_error and b"id='sample'" not in received)
+        judge(
+            re.sub(rb"<iq [^>]*id='judge'[^>]*/>", b"", received), is_error and b"id='sample'" not in received
+        )
 
 
-# --- V-28: from -----------------------------------------------------------------------------------------------
+# --- V-28: from -----------------------------------------
 
-FORGED = ["a.test", "juliet@a.test", "juliet@a.test/target", "romeo@b.test", "evil.example", "", "@",
-          "mallory@a.test/other", "mallory@b.test", "mallory@a.test/attack/x", "mallory@a.test/"]  # fmt: skip
+FORGED = [
+    "a.test",
+    "juliet@a.test",
+    "juliet@a.test/target",
+    "romeo@b.test",
+    "evil.example",
+    "",
+    "@",
+    "mallory@a.test/other",
+    "mallory@b.test",
+    "mallory@a.test/attack/x",
+    "mallory@a.test/",
+]
 
 
 @pytest.mark.parametrize("kind", ["message", "presence", "iq"])
@@ -187,12 +206,17 @@ def test_own_from_is_always_the_full_address(target: Target, juliet: Attacker, f
 def test_an_answer_nobody_asked_for_is_not_delivered(target: Target, juliet: Attacker) -> None:
     """V-28: results and errors go only to who has asked that entity with that id."""
     juliet.restart()
-    with target.login("mallory", resource="attack") as mallory, target.login("romeo", resource="third") as third:
+    with (
+        target.login("mallory", resource="attack") as mallory,
+        target.login("romeo", resource="third") as third,
+    ):
         juliet.send(ping("open", to="romeo@a.test/third"))
         third.until(b"id='open'")
         for type_ in ("result", "error"):
             for id_ in ("open", "barrier", "never"):
-                mallory.send(f"<iq to='{RECEIVER}' type='{type_}' id='{id_}'><q xmlns='urn:q'/></iq>".encode())
+                mallory.send(
+                    f"<iq to='{RECEIVER}' type='{type_}' id='{id_}'><q xmlns='urn:q'/></iq>".encode()
+                )
         mallory.barrier()
         assert SENDER.encode() not in juliet.barrier("u")
         third.send(f"<iq to='{RECEIVER}' type='result' id='open'/>".encode())
@@ -203,7 +227,8 @@ def test_an_answer_nobody_asked_for_is_not_delivered(target: Target, juliet: Att
         assert b"romeo@a.test/third" not in juliet.barrier("once")
 
 
-# --- V-27: what only the server may say ----------------------------------------------------------------------------
+# --- V-27: what only the server may say -----------------------------------------
+
 
 def test_forged_delays_are_stripped(target: Target, juliet: Attacker) -> None:
     """Three copies, by prefix, by default namespace and nested in a row; a delay of somebody else is theirs to say."""
@@ -227,7 +252,9 @@ def test_forged_delays_in_an_offline_message(target: Target) -> None:
     with target.login("mallory", resource="attack") as mallory:
         forged = b"<delay xmlns='urn:xmpp:delay' from='b.test' stamp='2000-01-01T00:00:00Z'/>"
         forged += forged.replace(b"b.test", b"a.test")
-        mallory.send(b"<message type='chat' to='benvolio@b.test' id='off'>" + forged + b"<body>x</body></message>")
+        mallory.send(
+            b"<message type='chat' to='benvolio@b.test' id='off'>" + forged + b"<body>x</body></message>"
+        )
         mallory.barrier()
     with target.login("benvolio", "b.test") as benvolio:
         benvolio.restart()
@@ -237,17 +264,26 @@ def test_forged_delays_in_an_offline_message(target: Target) -> None:
         assert "2000-01-01T00:00:00Z" not in stamps
 
 
-# --- V-44: errors end where they arrive ------------------------------------------------------------------------------
+# --- V-44: errors end where they arrive -----------------------------------------
 
-NOWHERE = ["nobody@a.test", "nobody@a.test/x", "juliet@a.test/none", "nobody@evil.example", "a.test", "juliet@a.test",
-           "x@b.test"]  # fmt: skip
+NOWHERE = [
+    "nobody@a.test",
+    "nobody@a.test/x",
+    "juliet@a.test/none",
+    "nobody@evil.example",
+    "a.test",
+    "juliet@a.test",
+    "x@b.test",
+]
 
 
 @pytest.mark.parametrize("to", NOWHERE)
 def test_errors_and_results_are_never_answered(target: Target, to: str) -> None:
     with target.login("mallory", resource="attack") as mallory:
         mallory.restart()
-        error = "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+        error = (
+            "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+        )
         for kind, type_ in (("message", "error"), ("presence", "error"), ("iq", "error"), ("iq", "result")):
             mallory.send(f"<{kind} to='{to}' type='{type_}' id='e-{kind}-{type_}'>{error}</{kind}>".encode())
         mallory.send(f"<iq to='{to}' type='error'/>".encode(), f"<iq to='{to}' type='result'/>".encode())

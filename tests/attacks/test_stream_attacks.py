@@ -50,14 +50,20 @@ def test_nothing_but_starttls_before_tls(target: Target, name: str) -> None:
     """V-11: neither offered nor done."""
     with target.connect().open() as client:
         features = client.received.partition(b"<stream:features>")[2]
-        assert features == b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls></stream:features>"
+        assert (
+            features
+            == b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls></stream:features>"
+        )
         client.send(BEFORE_TLS[name]).until_closed(2)
         assert client.condition in {"policy-violation", "not-authorized"}
         assert b"<success" not in client.received
         assert b"early" not in client.received
 
 
-BEFORE_LOGIN = [*(name for name in BEFORE_TLS if name not in {"auth", "scram", "register"}), "second starttls"]
+BEFORE_LOGIN = [
+    *(name for name in BEFORE_TLS if name not in {"auth", "scram", "register"}),
+    "second starttls",
+]
 
 
 @pytest.mark.parametrize("name", BEFORE_LOGIN)
@@ -78,7 +84,9 @@ def test_nothing_but_bind_before_bind(target: Target, name: str) -> None:
         assert client.condition == "not-authorized"
 
 
-@pytest.mark.parametrize("trailing", [ping("injected"), PLAIN, header(A), b"x", b"\x16\x03\x01", b"</stream:stream>"])
+@pytest.mark.parametrize(
+    "trailing", [ping("injected"), PLAIN, header(A), b"x", b"\x16\x03\x01", b"</stream:stream>"]
+)
 def test_nothing_is_taken_along_behind_starttls(target: Target, trailing: bytes) -> None:
     """V-10: in one segment the stream ends; what comes ahead of the handshake by itself spoils the handshake."""
     with target.connect().open() as client:
@@ -122,7 +130,7 @@ def test_old_tls_is_refused(target: Target) -> None:
         context.wrap_socket(client.socket)
 
 
-# --- V-06 ---------------------------------------------------------------------------------------------------------
+# --- V-06 -----------------------------------------
 
 RESTARTS = {
     "other host": header(B),
@@ -140,7 +148,12 @@ def test_a_restart_cannot_move_to_another_host(target: Target, name: str) -> Non
         assert failure(sasl_step(client, PLAIN)) == ""
         client.restart()
         client.send(RESTARTS[name]).until_closed(2)
-        assert client.condition in {"not-authorized", "host-unknown", "improper-addressing", "invalid-namespace"}
+        assert client.condition in {
+            "not-authorized",
+            "host-unknown",
+            "improper-addressing",
+            "invalid-namespace",
+        }
         assert b"<bind" not in client.received
 
 
@@ -175,7 +188,8 @@ def test_the_identity_is_fixed_by_login(target: Target) -> None:
         assert client.condition == "unsupported-stanza-type"
 
 
-# --- V-08, pipelining ---------------------------------------------------------------------------------------------
+# --- V-08, pipelining -----------------------------------------
+
 
 def test_a_stanza_cut_anywhere_is_processed_at_once(target: Target) -> None:
     """Each in two segments with silence behind: nothing waits for the next bytes."""
@@ -199,16 +213,26 @@ BIND_AND_PING = bind("p") + ping("pipelined")
 PIPELINED: dict[str, Callable[[Attacker], list[bytes]]] = {
     "failure before success": lambda _: [auth("PLAIN", b"nonsense"), PLAIN, header(A), BIND_AND_PING],
     "challenge answered ahead": lambda _: [
-        auth("PLAIN"), response(f"\0mallory\0{PASSWORD}".encode()), header(A), BIND_AND_PING
+        auth("PLAIN"),
+        response(f"\0mallory\0{PASSWORD}".encode()),
+        header(A),
+        BIND_AND_PING,
     ],
     "aborted before": lambda _: [
-        auth("SCRAM-SHA-256", b"n,,n=mallory,r=x"), f"<abort xmlns='{SASL}'/>".encode(), PLAIN, header(A), BIND_AND_PING
+        auth("SCRAM-SHA-256", b"n,,n=mallory,r=x"),
+        f"<abort xmlns='{SASL}'/>".encode(),
+        PLAIN,
+        header(A),
+        BIND_AND_PING,
     ],
     "plain": lambda _: [PLAIN, header(A), BIND_AND_PING],
     "scram": lambda client: [_scram(client), header(A), BIND_AND_PING],
     "two resources": lambda _: [PLAIN, header(A), bind("&#9;"), BIND_AND_PING],
     "questions about registration": lambda _: [
-        *[b"<iq type='get' id='q'><query xmlns='jabber:iq:register'/></iq>"] * 3, PLAIN, header(A), BIND_AND_PING
+        *[b"<iq type='get' id='q'><query xmlns='jabber:iq:register'/></iq>"] * 3,
+        PLAIN,
+        header(A),
+        BIND_AND_PING,
     ],
 }
 
@@ -229,7 +253,8 @@ def test_a_client_that_does_not_wait_for_answers(target: Target, name: str, how:
         client.until(b"id='pipelined'", 5)
 
 
-# --- V-05 ---------------------------------------------------------------------------------------------------------
+# --- V-05 -----------------------------------------
+
 
 def _nothing(client: Attacker) -> None: ...
 

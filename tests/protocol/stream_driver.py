@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from xmppchat.jid import JID
-from xmppchat.protocol.errors import BadRequest
+from xmppchat.protocol.errors import BadRequest, StreamError
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.stream import Stream, StreamSettings
@@ -19,6 +19,7 @@ from xmppchat.protocol.stream_events import (
     StartTlsRequested,
     StreamEnded,
 )
+from xmppchat.protocol.xmlreader import TRUSTED, Item, ReaderLimits, XmlReader
 
 HOST = "chat.example"
 OTHER_HOST = "other.example"
@@ -43,7 +44,9 @@ RESPONSE = f"<response xmlns='{NS.SASL}'>b2s=</response>".encode()
 WRONG_RESPONSE = f"<response xmlns='{NS.SASL}'>d3Jvbmc=</response>".encode()
 ABORT = f"<abort xmlns='{NS.SASL}'/>".encode()
 BIND = f"<iq type='set' id='b1'><bind xmlns='{NS.BIND}'><resource>phone</resource></bind></iq>".encode()
-REFUSED_BIND = f"<iq type='set' id='b0'><bind xmlns='{NS.BIND}'><resource>taken</resource></bind></iq>".encode()
+REFUSED_BIND = (
+    f"<iq type='set' id='b0'><bind xmlns='{NS.BIND}'><resource>taken</resource></bind></iq>".encode()
+)
 REGISTER = f"<iq type='get' id='r1'><query xmlns='{NS.REGISTER}'/></iq>".encode()
 MESSAGE = b"<message to='juliet@chat.example' id='m1'><body>Hi</body></message>"
 IQ = f"<iq type='get' id='p1'><ping xmlns='{NS.PING}'/></iq>".encode()
@@ -142,3 +145,29 @@ def cut(data: bytes, positions: Iterable[int]) -> list[bytes]:
     """`data` cut at `positions` (taken modulo its length), empty pieces left out."""
     edges = sorted({0, len(data), *(position % (len(data) + 1) for position in positions)})
     return [data[start:end] for start, end in itertools.pairwise(edges)]
+
+
+#: A stanza for readers.
+HELLO = b"<message><body>Hi</body></message>"
+
+
+def reader(limits: ReaderLimits = TRUSTED, *, one_at_a_time: bool = False) -> XmlReader:
+    """A reader behind its stream header."""
+    made = XmlReader(limits)
+    made.one_at_a_time = one_at_a_time
+    made.feed(header())
+    return made
+
+
+def read(*pieces: bytes, limits: ReaderLimits = TRUSTED, one_at_a_time: bool = False) -> list[Item] | str:
+    """All items, or the condition of the error."""
+    items: list[Item] = []
+    try:
+        made = reader(limits, one_at_a_time=one_at_a_time)
+        for piece in pieces:
+            items += made.feed(piece)
+            while made.pending:
+                items += made.resume()
+    except StreamError as error:
+        return error.condition
+    return items

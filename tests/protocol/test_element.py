@@ -98,8 +98,12 @@ def test_escaping(name: str) -> None:
 
 
 def test_reading() -> None:
-    element = Element("a", "urn:a", {"x": "1", "gone": None}, ["one", "", Element("b", "urn:a"), "two",
-                                                               text_element("b", "urn:b", "B")])  # fmt: skip
+    element = Element(
+        "a",
+        "urn:a",
+        {"x": "1", "gone": None},
+        ["one", "", Element("b", "urn:a"), "two", text_element("b", "urn:b", "B")],
+    )
     assert element.attributes == {"x": "1"}
     assert element.get("x") == "1"
     assert element.get("y", "none") == "none"

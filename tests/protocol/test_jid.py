@@ -116,8 +116,13 @@ def test_spellings_of_one_address(spellings: tuple[str, ...]) -> None:
 
 
 #: Look-alikes are different addresses; whoever registers them is another question.
-DIFFERENT = [("paypal@example.com", "р\u0430ypal@example.com"), ("i@example.com", "ı@example.com"),
-             ("a@example.com", "a@example.org"), ("a@b/C", "a@b/c"), ("ο@b", "o@b")]  # fmt: skip
+DIFFERENT = [
+    ("paypal@example.com", "р\u0430ypal@example.com"),
+    ("i@example.com", "ı@example.com"),
+    ("a@example.com", "a@example.org"),
+    ("a@b/C", "a@b/c"),
+    ("ο@b", "o@b"),
+]
 
 
 @pytest.mark.parametrize("pair", DIFFERENT)

@@ -25,12 +25,20 @@ def read(stanza: Stanza) -> Element:
     return parse_document(stanza.to_bytes(namespace=NS.CLIENT))
 
 
-_texts = st.text(st.characters(codec="utf-8", min_codepoint=32, exclude_characters="\ufffe\uffff"), max_size=20)
+_texts = st.text(
+    st.characters(codec="utf-8", min_codepoint=32, exclude_characters="\ufffe\uffff"), max_size=20
+)
 
 
-@given(st.sampled_from(["message", "presence", "iq"]), st.sampled_from([None, ROMEO, ODD]),
-       st.sampled_from([None, JULIET, ODD]), _texts, _texts, st.sampled_from(["", "en", "de-CH"]),
-       st.lists(elements, max_size=3))  # fmt: skip
+@given(
+    st.sampled_from(["message", "presence", "iq"]),
+    st.sampled_from([None, ROMEO, ODD]),
+    st.sampled_from([None, JULIET, ODD]),
+    _texts,
+    _texts,
+    st.sampled_from(["", "en", "de-CH"]),
+    st.lists(elements, max_size=3),
+)
 @settings(max_examples=200, deadline=None)
 def test_what_is_written_reads_back(
     kind: str, to: JID | None, from_: JID | None, id_: str, type_: str, lang: str, children: list[Element]
@@ -70,9 +78,18 @@ def test_malformed_addresses(name: str) -> None:
     assert caught.value.attribute == which
 
 
-ANSWERED = [("message", "", True), ("message", "chat", True), ("message", "error", False), ("presence", "", True),
-            ("presence", "error", False), ("iq", "get", True), ("iq", "set", True), ("iq", "result", False),
-            ("iq", "error", False), ("iq", "nonsense", True)]  # fmt: skip
+ANSWERED = [
+    ("message", "", True),
+    ("message", "chat", True),
+    ("message", "error", False),
+    ("presence", "", True),
+    ("presence", "error", False),
+    ("iq", "get", True),
+    ("iq", "set", True),
+    ("iq", "result", False),
+    ("iq", "error", False),
+    ("iq", "nonsense", True),
+]
 
 
 @pytest.mark.parametrize(("kind", "type_", "is_answered"), ANSWERED)

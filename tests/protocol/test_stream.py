@@ -13,7 +13,7 @@ from stream_driver import Driver, authenticated, bound, byte_by_byte, cut, heade
 from xmppchat.jid import JID
 from xmppchat.protocol.errors import SystemShutdown
 from xmppchat.protocol.namespaces import NS
-from xmppchat.protocol.stream import Phase
+from xmppchat.protocol.stream import Phase, Stream
 from xmppchat.protocol.stream_events import SaslStarted, StanzaReceived
 
 
@@ -99,7 +99,9 @@ def test_every_element_in_every_phase(phase: Phase, name: str, feed: str) -> Non
         assert driver.stream.take_output() == b""
 
 
-@pytest.mark.parametrize("trailing", [d.MESSAGE, d.AUTH, d.IQ, header(), d.STARTTLS, b"<", b">", b"\0", b"x", d.CLOSE])
+@pytest.mark.parametrize(
+    "trailing", [d.MESSAGE, d.AUTH, d.IQ, header(), d.STARTTLS, b"<", b">", b"\0", b"x", d.CLOSE]
+)
 def test_nothing_follows_starttls(trailing: bytes) -> None:
     driver = plain().feed(d.STARTTLS + trailing)
     assert driver.error == "policy-violation"
@@ -268,10 +270,10 @@ def test_the_client_closes_behind_its_last_stanza() -> None:
     assert driver.error == ""
 
 
-# --- what waits for an answer ------------------------------------------------------------------------------------
+# --- what waits for an answer -----------------------------------------
 
 ROMEO = JID.parse("romeo@chat.example/phone")
-WAITING = {
+WAITING: dict[str, tuple[Callable[[], Driver], bytes, Callable[[Stream], None], bytes, str]] = {
     "login": (secure, d.AUTH, lambda s: s.sasl_succeeded(None), header() + d.BIND, "BindRequested"),
     "bind": (authenticated, d.BIND, lambda s: s.bound(ROMEO), d.MESSAGE, "StanzaReceived"),
     "challenge": (secure, d.AUTH_CHALLENGED, lambda s: s.sasl_challenge(b"?"), d.RESPONSE, "SaslResponded"),
@@ -284,8 +286,11 @@ def test_what_comes_before_an_answer_waits_for_it(name: str, how: str) -> None:
     """However the bytes are cut: a client that does not wait must not depend on the network's segments."""
     setup, first, answer, second, expected = WAITING[name]
     stream = setup().stream
-    pieces = {"in one piece": [first + second], "in two pieces": [first, second],
-              "byte by byte": list(byte_by_byte(first + second))}[how]  # fmt: skip
+    pieces = {
+        "in one piece": [first + second],
+        "in two pieces": [first, second],
+        "byte by byte": list(byte_by_byte(first + second)),
+    }[how]
     events = [event for piece in pieces for event in stream.receive(piece)]
     assert len(events) == 1, "nothing is looked at before the answer"
     answer(stream)
@@ -299,10 +304,27 @@ def test_what_waits_is_bounded() -> None:
     assert [type(event).__name__ for event in events] == ["StreamEnded"]
 
 
-# --- any bytes, any cut ------------------------------------------------------------------------------------------
+# --- any bytes, any cut -----------------------------------------
 
-FRAGMENTS = [*ELEMENTS.values(), d.REFUSED_BIND, b" ", b"\n", b"<", b"&lt;", b"<!--", b"<?x ?>", b"]]>",
-             b"<![CDATA[", b"\xed\xa0\x80", b"\0", b"<a", b"='", b"/>", b"</message>", b"<message>"]  # fmt: skip
+FRAGMENTS = [
+    *ELEMENTS.values(),
+    d.REFUSED_BIND,
+    b" ",
+    b"\n",
+    b"<",
+    b"&lt;",
+    b"<!--",
+    b"<?x ?>",
+    b"]]>",
+    b"<![CDATA[",
+    b"\xed\xa0\x80",
+    b"\0",
+    b"<a",
+    b"='",
+    b"/>",
+    b"</message>",
+    b"<message>",
+]
 
 
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=6), st.lists(st.integers(0, 5_000), max_size=6))

@@ -2,79 +2,59 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_driver import byte_by_byte, cut, header
+from stream_driver import HELLO as MESSAGE
+from stream_driver import byte_by_byte, cut, header, read, reader
 
-from xmppchat.protocol import xmlreader
 from xmppchat.protocol.element import Element, text_element
 from xmppchat.protocol.errors import StreamError
 from xmppchat.protocol.namespaces import NS
-from xmppchat.protocol.xmlreader import CLOSED, TRUSTED, UNTRUSTED, Item, ReaderLimits, XmlReader, parse_document
-
-MESSAGE = b"<message><body>Hi</body></message>"
-
-
-@pytest.fixture(autouse=True)
-def _own_pool() -> Iterator[None]:
-    """Every test begins and ends without spare parsers."""
-    xmlreader._pool.clear()
-    yield
-    xmlreader._pool.clear()
-
-
-def reader(limits: ReaderLimits = TRUSTED, *, one_at_a_time: bool = False) -> XmlReader:
-    """A reader behind its stream header."""
-    made = XmlReader(limits)
-    made.one_at_a_time = one_at_a_time
-    made.feed(header())
-    return made
-
-
-def read(*pieces: bytes, limits: ReaderLimits = TRUSTED, one_at_a_time: bool = False) -> list[Item] | str:
-    """All items, or the condition of the error."""
-    items: list[Item] = []
-    try:
-        made = reader(limits, one_at_a_time=one_at_a_time)
-        for piece in pieces:
-            items += made.feed(piece)
-            while made.pending:
-                items += made.resume()
-    except StreamError as error:
-        return error.condition
-    return items
-
+from xmppchat.protocol.xmlreader import (
+    CLOSED,
+    UNTRUSTED,
+    ReaderLimits,
+    XmlReader,
+    parse_document,
+)
 
 ACCEPTED = {
     "empty": (b"<message/>", "<message xmlns='jabber:client'/>"),
     "text": (MESSAGE, "<message xmlns='jabber:client'><body>Hi</body></message>"),
     "mixed": (b"<message>a<b/>c</message>", "<message xmlns='jabber:client'>a<b/>c</message>"),
-    "entities": (b"<a b='&quot;&apos;'>&lt;&amp;&gt;</a>",
-                 "<a xmlns='jabber:client' b='&quot;&apos;'>&lt;&amp;&gt;</a>"),
-    "character references": (b"<a>&#60;&#x3c;&#13;&#x1F600;</a>",
-                             "<a xmlns='jabber:client'>&lt;&lt;&#13;\U0001f600</a>"),
+    "entities": (
+        b"<a b='&quot;&apos;'>&lt;&amp;&gt;</a>",
+        "<a xmlns='jabber:client' b='&quot;&apos;'>&lt;&amp;&gt;</a>",
+    ),
+    "character references": (
+        b"<a>&#60;&#x3c;&#13;&#x1F600;</a>",
+        "<a xmlns='jabber:client'>&lt;&lt;&#13;\U0001f600</a>",
+    ),
     "cdata": (b"<a><![CDATA[</a><iq>]]></a>", "<a xmlns='jabber:client'>&lt;/a&gt;&lt;iq&gt;</a>"),
     "cdata between texts": (b"<a>x<![CDATA[<]]>y</a>", "<a xmlns='jabber:client'>x&lt;y</a>"),
     "line ends": (b"<a>x\r\ny\rz</a>", "<a xmlns='jabber:client'>x\ny\nz</a>"),
     "attribute white space": (b"<a b='x\n\ty&#10;'/>", "<a xmlns='jabber:client' b='x  y&#10;'/>"),
-    "prefix": (b"<x:a xmlns:x='urn:x'><x:b/><c/></x:a>",
-               "<a xmlns='urn:x'><b/><c xmlns='jabber:client'/></a>"),
+    "prefix": (
+        b"<x:a xmlns:x='urn:x'><x:b/><c/></x:a>",
+        "<a xmlns='urn:x'><b/><c xmlns='jabber:client'/></a>",
+    ),
     "no namespace": (b"<a xmlns=''><b/></a>", "<a><b/></a>"),
-    "attribute with prefix": (b"<a xmlns:x='urn:x' x:b='1'/>",
-                              "<a xmlns='jabber:client' xmlns:ns1='urn:x' ns1:b='1'/>"),
+    "attribute with prefix": (
+        b"<a xmlns:x='urn:x' x:b='1'/>",
+        "<a xmlns='jabber:client' xmlns:ns1='urn:x' ns1:b='1'/>",
+    ),
     "xml:lang": (b"<a xml:lang='de'/>", "<a xmlns='jabber:client' xml:lang='de'/>"),
-    "stream prefix rebound": (b"<message><stream:error xmlns:stream='urn:x'/></message>",
-                              "<message xmlns='jabber:client'><error xmlns='urn:x'/></message>"),
+    "stream prefix rebound": (
+        b"<message><stream:error xmlns:stream='urn:x'/></message>",
+        "<message xmlns='jabber:client'><error xmlns='urn:x'/></message>",
+    ),
     "beyond the BMP": ("<a>\U0001f600\u00e9</a>".encode(), "<a xmlns='jabber:client'>\U0001f600\u00e9</a>"),
-    "quotes of the other kind": (b'<a b="\'" c=\'"\'/>', "<a xmlns='jabber:client' b='&apos;' c='&quot;'/>"),
+    "quotes of the other kind": (b"<a b=\"'\" c='\"'/>", "<a xmlns='jabber:client' b='&apos;' c='&quot;'/>"),
     "> in an attribute": (b"<a b='>/>'/>", "<a xmlns='jabber:client' b='&gt;/&gt;'/>"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("one_at_a_time", [True, False], ids=["negotiating", "bound"])
@@ -154,10 +134,12 @@ def test_what_is_refused(name: str, one_at_a_time: bool) -> None:
         assert read(*pieces, one_at_a_time=one_at_a_time) == condition
 
 
-# --- limits ------------------------------------------------------------------------------------------------------
+# --- limits -----------------------------------------
 
-TIGHT = ReaderLimits(bytes=1_000, depth=4, elements=10, attributes=5, name_bytes=50, attribute_bytes=100, namespaces=8)
-AT_THE_LIMIT = {
+TIGHT = ReaderLimits(
+    bytes=1_000, depth=4, elements=10, attributes=5, name_bytes=50, attribute_bytes=100, namespaces=8
+)
+AT_THE_LIMIT: dict[str, Callable[[int], bytes]] = {
     # The end tag itself may be counted or not.
     "bytes": (lambda n: b"<a>" + b"x" * (1_000 - 7 + n * 5) + b"</a>"),
     "depth": (lambda n: b"<a>" * (4 + n) + b"</a>" * (4 + n)),
@@ -178,9 +160,17 @@ def test_limits(name: str) -> None:
         assert beyond == "policy-violation"
 
 
-@pytest.mark.parametrize("data", [b"<a>" + b"x" * 1_000, b"<a b='" + b"x" * 1_000, b"<" + b"a" * 1_000,
-                                  b"<a><![CDATA[" + b"x" * 1_000, b"<a>" + b" " * 1_000,
-                                  b"<a" + b" " * 1_000])  # fmt: skip
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<a>" + b"x" * 1_000,
+        b"<a b='" + b"x" * 1_000,
+        b"<" + b"a" * 1_000,
+        b"<a><![CDATA[" + b"x" * 1_000,
+        b"<a>" + b" " * 1_000,
+        b"<a" + b" " * 1_000,
+    ],
+)
 def test_an_element_without_end(data: bytes) -> None:
     assert read(data, limits=TIGHT) == "policy-violation"
     assert read(*byte_by_byte(data), limits=TIGHT) == "policy-violation"
@@ -202,95 +192,15 @@ def test_small_pieces_of_a_token_are_bounded() -> None:
 
 
 def test_a_header_is_bounded() -> None:
-    for data in (header(more=f" a='{'x' * 20_000}'"), header()[:-1] + b" " * 20_000,
-                 header(more="".join(f" a{i}=''" for i in range(100))),
-                 header(more="".join(f" xmlns:a{i}='u'" for i in range(100)))):  # fmt: skip
+    for data in (
+        header(more=f" a='{'x' * 20_000}'"),
+        header()[:-1] + b" " * 20_000,
+        header(more="".join(f" a{i}=''" for i in range(100))),
+        header(more="".join(f" xmlns:a{i}='u'" for i in range(100))),
+    ):
         with pytest.raises(StreamError) as caught:
             XmlReader(UNTRUSTED).feed(data)
         assert caught.value.condition == "policy-violation"
-
-
-# --- the pool ----------------------------------------------------------------------------------------------------
-
-#: What an attacker leaves behind; each once returned, or might return, a parser in the middle of something.
-LEFT_BEHIND = [
-    b"<![CDATA[", b"<message/><![CDATA[", b"<message/><![CDATA[ ", b"<message/><![CDATA[]]>", b"<message/>\r",
-    b"<message/><", b"<message/><!", b"<message/><!-", b"<message/><!-- ", b"<message/><?", b"<message/><?x ",
-    b"<message/>&", b"<message/>&#", b"<message/>&#32;", b"<message/>\xef\xbb\xbf", b"<message/>\xc3",
-    b"<message/></", b"<message/></stream:stream>", b"<message/></stream:stream>\n", b"<message", b"<message>",
-    b"<message><a xmlns:x='urn:x'>", b"<a xmlns:y='urn:y'/>", b"<message/>x", b"<message/>\0",
-    b"<a b='1' b='2'/>", b"</a>", b"<!DOCTYPE x [", b"<message/>]", b"<message/>]]", b"<message/>]]>",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("one_at_a_time", [True, False], ids=["negotiating", "bound"])
-@pytest.mark.parametrize("left", LEFT_BEHIND)
-def test_no_stream_leaves_anything_to_another(left: bytes, one_at_a_time: bool) -> None:
-    """The victims' parsers come from the pool in which the attacker's may have landed."""
-    for pieces in ([left], list(byte_by_byte(left))):
-        victims = [reader() for _ in range(3)]
-        xmlreader._pool.clear()
-        attacker = reader(one_at_a_time=one_at_a_time)
-        try:
-            for piece in pieces:
-                attacker.feed(piece)
-                attacker.resume()
-        except StreamError:
-            pass
-        for victim in victims:  # each first held a parser back, so that all spares come out
-            victim.feed(b"<message>")
-        for victim in victims:
-            [item] = victim.feed(MESSAGE[len(b"<message>") :])
-            assert isinstance(item, Element)
-            assert item.to_xml() == "<message xmlns='jabber:client'><body>Hi</body></message>"
-            assert victim.is_idle
-
-
-def test_prefixes_of_one_stream_are_unknown_to_another() -> None:
-    rich = XmlReader(TRUSTED)
-    rich.one_at_a_time = False
-    rich.feed(header(more=" xmlns:x='urn:x'"))
-    assert isinstance(rich.feed(b"<x:a/>")[0], Element)
-    assert isinstance(rich.feed(b"<x:a/>")[0], Element)
-    assert read(b"<x:a/>") == "not-well-formed"
-
-
-def test_a_parser_is_not_kept_for_ever() -> None:
-    """Expat keeps every distinct name: after some MiB a parser is let go."""
-    made = reader()
-    for i in range(60):
-        made.feed(b"<message><body>" + b"x" * 100_000 + b"</body><n%d/></message>" % i)
-    assert all(spare.fed < 5_000_000 for spares in xmlreader._pool.values() for spare in spares)
-
-
-def test_an_idle_stream_holds_no_parser() -> None:
-    made = reader()
-    made.feed(MESSAGE)
-    assert made.is_idle
-    made.feed(b"<message>")
-    assert not made.is_idle
-
-
-ENDINGS = [b"", b"<message>", b"<message>text", b"text", b"<message/><a", b"</stream:stream>", b"<a></b>"]
-
-
-@pytest.mark.parametrize("left", ENDINGS)
-def test_an_ended_reader_leaves_no_garbage(left: bytes) -> None:
-    """An expat parser with its handlers is a cycle; waiting for the collector would make each a leak (V-05)."""
-    gc.collect()
-    gc.disable()
-    try:
-        made = reader(one_at_a_time=True)
-        xmlreader._pool.clear()
-        with contextlib.suppress(StreamError):
-            made.feed(left)
-        parser = made._parser
-        made.close()
-        if parser is not None:
-            assert sys.getrefcount(parser) == 2, "ours, and the argument of this very call"
-        assert made.is_idle
-    finally:
-        gc.enable()
 
 
 def test_closing() -> None:
@@ -299,10 +209,24 @@ def test_closing() -> None:
     assert read(b"</stream:stream>garbage <<<") == [CLOSED]
 
 
-# --- documents ---------------------------------------------------------------------------------------------------
+# --- documents -----------------------------------------
 
-NO_DOCUMENT = [b"", b" ", b"x", b"<a/><b/>", b"<a>", b"<a/></stream:stream>", b"</stream:stream>", b"<a/>x", b"x<a/>",
-               b"<!DOCTYPE a><a/>", b"<!-- --><a/>", b"<a><?x ?></a>", b"<?xml version='1.0'?><a/>", b"<a/><![CDATA["]
+NO_DOCUMENT = [
+    b"",
+    b" ",
+    b"x",
+    b"<a/><b/>",
+    b"<a>",
+    b"<a/></stream:stream>",
+    b"</stream:stream>",
+    b"<a/>x",
+    b"x<a/>",
+    b"<!DOCTYPE a><a/>",
+    b"<!-- --><a/>",
+    b"<a><?x ?></a>",
+    b"<?xml version='1.0'?><a/>",
+    b"<a/><![CDATA[",
+]
 
 
 @pytest.mark.parametrize("data", NO_DOCUMENT)
@@ -317,12 +241,16 @@ def test_documents() -> None:
         parse_document(b"<a>" + b"x" * 2_000 + b"</a>", TIGHT)
 
 
-# --- any cut -----------------------------------------------------------------------------------------------------
+# --- any cut -----------------------------------------
 
 _SNIPPETS = [data for data, _ in (*ACCEPTED.values(), *REFUSED.values())] + [b" ", b"\n", b"</stream:stream>"]
 
 
-@given(st.lists(st.sampled_from(_SNIPPETS), max_size=5), st.lists(st.integers(0, 2_000), max_size=8), st.booleans())
+@given(
+    st.lists(st.sampled_from(_SNIPPETS), max_size=5),
+    st.lists(st.integers(0, 2_000), max_size=8),
+    st.booleans(),
+)
 @settings(max_examples=500, deadline=None)
 def test_the_same_at_any_cut(snippets: list[bytes], cuts: list[int], one_at_a_time: bool) -> None:
     data = b"".join(snippets)

@@ -112,13 +112,20 @@ class Accounts(Component[AccountsConfig]):
 
     async def scram_keys(self, domain: str, localpart: str, hash_name: str) -> ScramKeys:
         """See :class:`AccountService`."""
+        keys = self.scram_keys_at_hand(domain, localpart, hash_name)
+        if keys is None:
+            jid = _account_jid(localpart, domain)
+            assert jid is not None, "what is no address needs no looking up"
+            keys = self._keys_of(await self.kernel.directory.get(jid), hash_name)
+        return keys
+
+    def scram_keys_at_hand(self, domain: str, localpart: str, hash_name: str) -> ScramKeys | None:
+        """See :class:`AccountService`."""
         jid = _account_jid(localpart, domain)
-        account = None if jid is None else await self.kernel.directory.get(jid)
-        if account is not None and account.exists and not account.is_disabled:
-            keys = account[CREDENTIALS].get(hash_name)
-            if keys is not None:
-                return keys
-        return self._fake_keys(f"{localpart}@{domain}" if jid is None else jid.bare, hash_name)
+        if jid is None:
+            return self._fake_keys(f"{localpart}@{domain}", hash_name)
+        account = self.kernel.directory.peek(jid.bare)
+        return None if account is None else self._keys_of(account, hash_name)
 
     async def check_password(self, domain: str, localpart: str, password: str) -> bool:
         """See :class:`AccountService`."""
@@ -159,6 +166,10 @@ class Accounts(Component[AccountsConfig]):
         turn.effect(loop.call_soon, self._end_sessions, account, "this account was deleted")
 
     # --- keys ------------------------------------------------------------------------------------------------------
+
+    def _keys_of(self, account: Account, hash_name: str) -> ScramKeys:
+        keys = account[CREDENTIALS].get(hash_name) if account.exists and not account.is_disabled else None
+        return keys or self._fake_keys(account.jid.bare, hash_name)
 
     def _fake_keys(self, name: str, hash_name: str) -> ScramKeys:
         def derived(what: str) -> bytes:

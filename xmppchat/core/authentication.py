@@ -98,6 +98,16 @@ class Authenticator:
         """Whether this address may try at all."""
         return not self._is_limited or self._addresses.may_try(peer)
 
+    def at_hand(self, exchange: Exchange, step: Step, domain: str, peer: str) -> Step:
+        """The next step, where nothing has to be waited for; else `step` itself, for :meth:`proceed`."""
+        if isinstance(step, NeedKeys):
+            if self._is_blocked(step.username, domain, peer):
+                return _TRY_LATER
+            keys = self._accounts.scram_keys_at_hand(domain, step.username, step.hash_name)
+            if keys is not None:
+                return exchange.keys(keys)
+        return step
+
     async def proceed(self, exchange: Exchange, step: Step, domain: str, peer: str) -> Challenge | Success | Failure:
         """Look up what `step` asks for, until there is something to tell the client."""
         while True:

@@ -51,6 +51,9 @@ class AccountService(Protocol):
     async def scram_keys(self, domain: str, localpart: str, hash_name: str) -> ScramKeys:
         """Keys for SCRAM; for an unknown account ones that nobody has the password of, at the same cost."""
 
+    def scram_keys_at_hand(self, domain: str, localpart: str, hash_name: str) -> ScramKeys | None:
+        """As :meth:`scram_keys`, without waiting: None where the database must be asked first."""
+
     async def check_password(self, domain: str, localpart: str, password: str) -> bool:
         """Whether the password is right; takes the same time for an unknown account."""
 

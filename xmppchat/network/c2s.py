@@ -25,7 +25,7 @@ from xmppchat.protocol.errors import (
     StreamInternalServerError,
     StreamPolicyViolation,
 )
-from xmppchat.protocol.sasl import Challenge, Exchange, Failure, Step, Success
+from xmppchat.protocol.sasl import Challenge, Exchange, Failure, NeedKeys, NeedPasswordCheck, Step, Success
 from xmppchat.protocol.stanza import MalformedAddress, Stanza
 from xmppchat.protocol.stream import Phase, Stream, StreamSettings
 from xmppchat.protocol.stream_events import (
@@ -102,7 +102,7 @@ class Connection:
     """One client. Its :class:`Stream` says what happened, the kernel what follows."""
 
     __slots__ = (
-        "_buckets", "_deadline", "_exchange", "_failed_with", "_progress_at", "_shared", "_started_at",
+        "_attempts", "_buckets", "_deadline", "_exchange", "_guesses", "_progress_at", "_shared", "_started_at",
         "_stream", "_username", "_wire", "session",
     )
 
@@ -112,7 +112,8 @@ class Connection:
         self._stream: Stream
         self._exchange: Exchange | None = None
         self._username = ""
-        self._failed_with: list[str] = []
+        self._attempts = 0
+        self._guesses: set[tuple[str, str]] = set()
         self._buckets: tuple[TokenBucket, TokenBucket] | None = None
         self._deadline: Timer | None = None
         self.session: Session | None = None
@@ -260,10 +261,12 @@ class Connection:
         self._sasl_step(exchange, exchange.start(event.initial))
 
     def _sasl_step(self, exchange: Exchange, step: Step) -> None:
+        if isinstance(step, (NeedKeys, NeedPasswordCheck)):
+            self._username = step.username
+            step = self._shared.authenticator.at_hand(exchange, step, self._stream.domain, self._wire.address)
         if isinstance(step, (Challenge, Failure, Success)):
             self._sasl_answer(exchange, step)
         else:
-            self._username = step.username
             self._shared.kernel.tasks.spawn(self._sasl_look_up(exchange, step), name="login")
 
     async def _sasl_look_up(self, exchange: Exchange, step: Step) -> None:
@@ -296,15 +299,21 @@ class Connection:
     def _sasl_failed(self, failure: Failure) -> None:
         exchange, self._exchange = self._exchange, None
         mechanism = exchange.name if exchange is not None else ""
-        # The same password by another mechanism is not another guess: it is counted once.
-        is_counted = not self._failed_with or mechanism in self._failed_with
-        self._failed_with.append(mechanism)
-        if failure.condition == "not-authorized" and is_counted:
-            self._shared.authenticator.failed(self._username, self._stream.domain, self._wire.address)
-            log.info("login failed", domain=self._stream.domain, peer=self._wire.address)
+        self._attempts += 1
+        if failure.condition == "not-authorized":
+            self._count_guess(mechanism)
         self._stream.sasl_failed(failure.condition, failure.text)
-        if len(self._failed_with) >= MAX_ATTEMPTS:
+        if self._attempts >= MAX_ATTEMPTS:
             self.close(StreamPolicyViolation("too many failed attempts to log in"))
+
+    def _count_guess(self, mechanism: str) -> None:
+        """One password by several mechanisms is one guess; another name, or a mechanism again, is another."""
+        name = self._username.casefold()
+        is_first = all(name != of for of, _ in self._guesses)
+        if is_first or (name, mechanism) in self._guesses:
+            self._shared.authenticator.failed(self._username, self._stream.domain, self._wire.address)
+        self._guesses.add((name, mechanism))
+        log.info("login failed", domain=self._stream.domain, peer=self._wire.address)
 
     # --- registration, binding --------------------------------------------------------------------------
 
