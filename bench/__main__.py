@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from bench import generator
 from bench.machine import alone_on_the_machine, raise_file_limit
 from bench.report import Report
-from bench.runner import SERVERS, run_in_temporary_folder
+from bench.runner import SERVERS, Results, run_in_temporary_folder
 from bench.workloads import WORKLOADS
 
 _HERE = Path(__file__).parent
@@ -30,6 +29,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--retries", type=int, help="repetitions of a measurement that was disturbed (2; quick 0)")
     parser.add_argument("--quick", action="store_true", help="small and short: tries the machinery, measures nothing")
     parser.add_argument("--output", type=Path, help="report file (docs/benchmarks.md; of a partial run bench/build/)")
+    parser.add_argument("--report", action="store_true", help="write the report on the last run once more")
     parser.add_argument("--strict", action="store_true", help="exit with 3 when an aim is not reached")
     options = parser.parse_args(argv)
     for chosen, known in ((options.only, list(SERVERS)), (options.scenario, names)):
@@ -39,6 +39,21 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _measure(options: argparse.Namespace) -> Results:
+    generator.build()
+    only, scenario = options.only.split(","), options.scenario.split(",")
+    with alone_on_the_machine():
+        results = run_in_temporary_folder(
+            [server for name, server in SERVERS.items() if name in only],
+            [workload for workload in WORKLOADS if workload.name in scenario],
+            rounds=options.rounds or (1 if options.quick else 3),
+            quick=options.quick,
+            retries=(0 if options.quick else 2) if options.retries is None else options.retries,
+        )
+    results.save(_RAW)
+    return results
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs what the command line asks for; 1 when anything failed."""
     options = _arguments(argv)
@@ -46,27 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     raise_file_limit()
     try:
-        generator.build()
-    except generator.GeneratorError as error:
+        results = Results.load(_RAW) if options.report else _measure(options)
+    except (generator.GeneratorError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
-    only, scenario = options.only.split(","), options.scenario.split(",")
-    servers = [server for name, server in SERVERS.items() if name in only]
-    workloads = [workload for workload in WORKLOADS if workload.name in scenario]
-    with alone_on_the_machine():
-        results = run_in_temporary_folder(
-            servers,
-            workloads,
-            rounds=options.rounds or (1 if options.quick else 3),
-            quick=options.quick,
-            retries=(0 if options.quick else 2) if options.retries is None else options.retries,
-        )
     report = Report(results)
-    is_whole = len(servers) == len(SERVERS) and len(workloads) == len(WORKLOADS) and not options.quick
-    output: Path = options.output or (_REPORT if is_whole else _PARTIAL_REPORT)
+    output: Path = options.output or (_REPORT if report.is_whole() else _PARTIAL_REPORT)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(report.text())
-    _RAW.write_text(json.dumps(results.to_json(), indent=1))
     print(f"\nreport: {output}")
     missed = report.missed_aims()
     for line in missed:

@@ -64,7 +64,7 @@ def _installed(package: str) -> str:
         return "missing"
 
 
-def facts() -> dict[str, str]:
+def machine_facts() -> dict[str, str]:
     """Name and value of each fact, in the order of the report."""
     memory = int(_first_value("/proc/meminfo", "MemTotal").split()[0]) / 1024 / 1024
     return {

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
-from bench.machine import facts
 from bench.runner import NOISE_LIMIT, SERVERS, Measurement, Results
 from bench.servers import Server, XmppchatServer
 from bench.workloads import WORKLOADS, Figure, Workload
@@ -31,8 +29,8 @@ _HOW = f"""\
   signature."""
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [" | ".join(head), " | ".join(["---"] + ["---:"] * (len(head) - 1))]
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = True) -> str:
+    lines = [" | ".join(head), " | ".join(["---"] + ["---:" if numbers else "---"] * (len(head) - 1))]
     lines += [" | ".join(row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
 
@@ -51,6 +49,14 @@ class Report:
             parts.append(_FINDINGS.read_text().strip())
         parts += ["## How it is measured\n\n" + _HOW, self._machine(), self._again(), self._configs()]
         return "\n\n".join(part for part in parts if part) + "\n"
+
+    def is_whole(self) -> bool:
+        """Whether all servers did all workloads in full size, also where some failed."""
+        return (
+            not self.results.quick
+            and set(self.results.versions) == set(SERVERS)
+            and len(self.workloads) == len(WORKLOADS)
+        )
 
     def missed_aims(self) -> list[str]:
         """Aims that xmppchat does not reach, one line each."""
@@ -86,12 +92,11 @@ class Report:
 
     def _head(self) -> str:
         kind = "A quick run, good only for trying the machinery. " if self.results.quick else ""
-        date = datetime.datetime.now(datetime.UTC).date().isoformat()
         return (
             "# Benchmarks\n\n"
             "<!-- Written by `make bench`; text of its own goes into bench/findings.md. -->\n\n"
-            f"xmppchat against other servers on the same work: {date}, medians of {self.results.rounds} "
-            f"interleaved round(s). {kind}Ratios are xmppchat / rival."
+            f"xmppchat against other servers on the same work: {self.results.date}, medians of {self.results.rounds} "
+            f"interleaved {'rounds' if self.results.rounds > 1 else 'round'}. {kind}Ratios are xmppchat / rival."
         )
 
     def _failures(self) -> str:
@@ -147,9 +152,9 @@ class Report:
         ]
 
     def _machine(self) -> str:
-        rows = [[name, value] for name, value in facts().items()]
+        rows = [[name, value] for name, value in self.results.facts.items()]
         rows += [[SERVERS[name].title, version] for name, version in self.results.versions.items()]
-        return "## Machine and versions\n\n" + _table(["what", "which"], rows)
+        return "## Machine and versions\n\n" + _table(["what", "which"], rows, numbers=False)
 
     def _again(self) -> str:
         return (

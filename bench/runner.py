@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -10,7 +12,7 @@ from pathlib import Path
 
 from bench import generator
 from bench.generator import Figures, GeneratorError
-from bench.machine import choose_cores
+from bench.machine import choose_cores, machine_facts
 from bench.servers import (
     DefaultLimitsXmppchatServer,
     EjabberdServer,
@@ -19,6 +21,7 @@ from bench.servers import (
     ServerError,
     TunedProsodyServer,
     XmppchatServer,
+    free_host,
     make_certificate,
 )
 from bench.workloads import Workload, accounts_needed
@@ -33,7 +36,6 @@ SERVERS: dict[str, type[Server]] = {
         EjabberdServer,
     )
 }
-_HOSTS = {"xmppchat": "127.0.5.1", "prosody": "127.0.5.2", "ejabberd": "127.0.5.3"}
 
 NOISE_LIMIT = 0.15
 """Share of a core that other processes may take before a measurement is repeated."""
@@ -67,10 +69,19 @@ class Results:
     """What kept a server from being measured at all, or a measurement from counting."""
     versions: dict[str, str] = field(default_factory=dict)
     configs: dict[str, str] = field(default_factory=dict)
+    date: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).date().isoformat())
+    facts: dict[str, str] = field(default_factory=machine_facts)
 
-    def to_json(self) -> dict[str, object]:
-        """For json.dump."""
-        return asdict(self)
+    def save(self, path: Path) -> None:
+        """Writes all of it as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """What `save` wrote."""
+        stored = json.loads(path.read_text())
+        stored["measurements"] = [Measurement(**each) for each in stored["measurements"]]
+        return cls(**stored)
 
 
 class Runner:
@@ -85,6 +96,7 @@ class Runner:
         self._certificate = make_certificate(directory / "tls", "bench.test")
         self._registered: set[str] = set()
         self._broken: set[str] = set()
+        self._hosts: dict[str, str] = {}  # a server family keeps its address, and its accounts, for the whole run
 
     def run(self, servers: Sequence[type[Server]], workloads: Sequence[Workload]) -> Results:
         """Each round does each workload on all servers in turn; each round begins with another server."""
@@ -109,7 +121,7 @@ class Runner:
     def _server(self, kind: type[Server]) -> Server:
         return kind(
             self.directory / kind.family,
-            _HOSTS[kind.family],
+            self._hosts.setdefault(kind.family, free_host()),
             domain="bench.test",
             certificate=self._certificate,
             cores=self._server_cores,

@@ -74,6 +74,10 @@ class User:
     password: str
 
 
+#: Makes an account whose localpart begins with the given name.
+NewUser = Callable[[str], User]
+
+
 def make_certificates(directory: Path, domain: str = DOMAIN) -> Certificates:
     """Writes new certificates for `domain` below `directory`; the foreign ones are for the same name."""
     directory.mkdir(parents=True, exist_ok=True)

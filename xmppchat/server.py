@@ -19,6 +19,7 @@ from xmppchat.core.kernel import Kernel
 from xmppchat.core.limits import Limits
 from xmppchat.core.runtime import Clock, SystemClock
 from xmppchat.core.services import AccountService
+from xmppchat.network import certificates
 from xmppchat.network.admission import LOOPBACK, Admission
 from xmppchat.network.c2s import Connections
 from xmppchat.network.certificates import CertificateFault, CertificateFiles
@@ -58,6 +59,10 @@ class Server:
         config = self.config
         if self._listen:
             self.contexts = TlsContexts(self._certificates())
+            for files in self._certificates():
+                for finding in certificates.check(files):
+                    if finding.severity == "error":
+                        log.warning("certificate", finding=finding.text, next_step="xmppchat check")
         self.database = await Database.open(config.storage.url)
         try:
             self.kernel = Kernel(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from live_server import Certificates, LiveServer, ServerProcess, User, make_certificates
-from profanity import Profanity
+from live_server import Certificates, LiveServer, NewUser, ServerProcess, User, make_certificates
+from profanity import Profanity, StartProfanity
+from programs import need
 from prosody_live import ProsodyLive
-from sendxmpp import GoSendxmpp
-from slix import Slix
+from sendxmpp import GoSendxmpp, MakeGoSendxmpp
+from slix import MakeSlix, Slix
 
 _SERVERS: dict[str, type[ServerProcess]] = {"xmppchat": LiveServer, "prosody": ProsodyLive}
 _HERE = Path(__file__).parent
@@ -45,8 +44,14 @@ def server(
         yield running
 
 
+@pytest.fixture(scope="module")
+def user(server: ServerProcess) -> User:
+    """An account for those tests of a module that leave no traces in it: making one costs half a second."""
+    return server.add_user("shared", "pass word, shared")
+
+
 @pytest.fixture
-def new_user(server: ServerProcess) -> Callable[[str], User]:
+def new_user(server: ServerProcess) -> NewUser:
     """Makes a new account whose localpart begins with the given name."""
 
     def make(name: str) -> User:
@@ -57,7 +62,7 @@ def new_user(server: ServerProcess) -> Callable[[str], User]:
 
 
 @pytest.fixture
-async def slix(server: ServerProcess) -> AsyncIterator[Callable[..., Slix]]:
+async def slix(server: ServerProcess) -> AsyncIterator[MakeSlix]:
     """Makes slixmpp clients, logged out at the end."""
     made: list[Slix] = []
 
@@ -71,27 +76,29 @@ async def slix(server: ServerProcess) -> AsyncIterator[Callable[..., Slix]]:
 
 
 @pytest.fixture
-async def profanity(server: ServerProcess) -> AsyncIterator[Callable[..., Awaitable[Profanity]]]:
-    """Starts profanities, each with a home of its own, ended with the test."""
-    for program in ("profanity", "tmux", "openssl"):
-        need(program)
-    made: list[Profanity] = []
-
-    async def make(**options: Path) -> Profanity:
-        made.append(Profanity(server, Path(homes) / str(len(made)), **options))
-        return await made[-1].start()
-
-    # Not tmp_path: sockets lie within, and their paths must be short.
-    with tempfile.TemporaryDirectory(prefix="xc", ignore_cleanup_errors=True) as homes:
-        yield make
-        for client in made:
-            client.close()
+def short_path() -> Iterator[Path]:
+    """A new folder for Unix sockets: their paths may have 107 bytes, which tmp_path can use up."""
+    with tempfile.TemporaryDirectory(prefix="xc", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
-def sendxmpp(server: ServerProcess, tmp_path: Path) -> Iterator[Callable[..., GoSendxmpp]]:
+def profanity(server: ServerProcess, short_path: Path) -> Iterator[StartProfanity]:
+    """Starts profanities, each with a home of its own, ended with the test."""
+    made: list[Profanity] = []
+
+    async def make(**options: Path) -> Profanity:
+        made.append(Profanity(server, short_path / str(len(made)), **options))
+        return await made[-1].start()
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def sendxmpp(server: ServerProcess, tmp_path: Path) -> Iterator[MakeGoSendxmpp]:
     """Makes go-sendxmpp clients; listeners are ended with the test."""
-    need("go-sendxmpp")
     made: list[GoSendxmpp] = []
 
     def make(user: User, **options: object) -> GoSendxmpp:
@@ -102,11 +109,3 @@ def sendxmpp(server: ServerProcess, tmp_path: Path) -> Iterator[Callable[..., Go
     yield make
     for client in made:
         client.close()
-
-
-def need(program: str) -> None:
-    """Skips where `program` is missing, except in CI, which must have it."""
-    if shutil.which(program) is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{program} is missing: scripts/install-packages test", pytrace=False)
-        pytest.skip(f"{program} is not installed")

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from live_server import DIRECT_TLS_PORT, STARTTLS_PORT, ServerProcess
+from programs import need
 from waiting import PATIENCE, until
 
 _WIRE = re.compile(r"DBG: (SENT|RECV): (<.*)$", re.MULTILINE)
@@ -40,6 +42,7 @@ class Profanity:
     """One running profanity. `home` must be a new folder."""
 
     def __init__(self, server: ServerProcess, home: Path, *, ca: Path | None = None) -> None:
+        need("profanity", "tmux", "openssl")
         self._server = server
         self._home = home
         self._certificates = home / "ca"
@@ -83,10 +86,10 @@ class Profanity:
         return self
 
     async def settle(self) -> None:
-        """Returns once the server has handled all that was sent: it answers a ping typed last."""
-        before = len(self._pings(sent=False))
+        """Returns once the server has handled all that was sent to itself: it answers a ping typed last."""
+        before = len(self._pings())
         self.type("/ping")
-        await until(lambda: len(self._pings(sent=False)) > before, lambda: f"ping answered\n{self.screen()}")
+        await until(lambda: len(self._pings()) > before, lambda: f"ping answered\n{self.screen()}")
 
     def type(self, line: str) -> None:
         """Types a line and presses Enter."""
@@ -130,17 +133,19 @@ class Profanity:
         """Ends the program and its terminal."""
         subprocess.run(self._command("kill-server"), capture_output=True, env=self._environment)
 
-    def _pings(self, *, sent: bool) -> list[str]:
-        ids = {
-            element.get("id")
-            for stanza in self.wire()
-            if stanza.sent and "urn:xmpp:ping" in stanza.xml and (element := stanza.element) is not None
-        }
-        return [
-            stanza.xml
-            for stanza in self.wire()
-            if stanza.sent == sent and (element := stanza.element) is not None and element.get("id") in ids
-        ]
+    def _pings(self) -> list[str]:
+        """Answers to pings, of whatever kind."""
+        pings: set[str | None] = set()
+        answers = []
+        for stanza in self.wire():
+            element = stanza.element
+            if element is None:
+                continue
+            if stanza.sent and "urn:xmpp:ping" in stanza.xml:
+                pings.add(element.get("id"))
+            elif not stanza.sent and element.get("id") in pings:
+                answers.append(stanza.xml)
+        return answers
 
     def _tmux(self, *arguments: str) -> str:
         done = subprocess.run(self._command(*arguments), capture_output=True, text=True, env=self._environment)
@@ -153,3 +158,6 @@ class Profanity:
 
 def _child(element: ET.Element, name: str) -> ET.Element | None:
     return next((child for child in element if child.tag.rpartition("}")[2] == name), None)
+
+
+StartProfanity = Callable[..., Awaitable[Profanity]]

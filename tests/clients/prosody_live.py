@@ -78,11 +78,10 @@ class ProsodyLive(ServerProcess):
         return ["prosody", "-F", "--config", str(self.config_file)]
 
     def _is_ready(self, printed: str) -> bool:
-        return all(self._listens(port) for port in (STARTTLS_PORT, DIRECT_TLS_PORT))
-
-    def _listens(self, port: int) -> bool:
+        """Answering means more than listening: it handles signals by then."""
         try:
-            with socket.create_connection((self.address, port), timeout=2):
-                return True
+            with socket.create_connection((self.address, STARTTLS_PORT), timeout=2) as connection:
+                connection.sendall(b"</stream:stream>")
+                return bool(connection.recv(1))
         except OSError:
             return False

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from live_server import DIRECT_TLS_PORT, STARTTLS_PORT, ServerProcess
+from programs import need
 from waiting import PATIENCE, until
 
 _LINE = re.compile(r"^(?P<stamp>\S+Z) (?P<sender>\S+): (?P<body>.*)$", re.MULTILINE)
@@ -29,6 +31,7 @@ class GoSendxmpp:
         ca: Path | None = None,
         direct_tls: bool = False,
     ) -> None:
+        need("go-sendxmpp")
         port = DIRECT_TLS_PORT if direct_tls else STARTTLS_PORT
         self._command = ["go-sendxmpp", "-u", jid, "-p", password, "-j", f"{server.address}:{port}"]
         if direct_tls:
@@ -75,7 +78,8 @@ class GoSendxmpp:
 
     def heard(self) -> list[tuple[str, str, str]]:
         """(stamp, sender, body) of what was printed so far."""
-        return [match.group("stamp", "sender", "body") for match in _LINE.finditer(self._output.read_text())]
+        found = _LINE.finditer(self._output.read_text())
+        return [(match["stamp"], match["sender"], match["body"]) for match in found]
 
     def close(self) -> None:
         """Ends the listener."""
@@ -83,3 +87,6 @@ class GoSendxmpp:
         if listener is not None:
             listener.kill()
             listener.wait()
+
+
+MakeGoSendxmpp = Callable[..., GoSendxmpp]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from live_server import DIRECT_TLS_PORT, STARTTLS_PORT, ServerProcess
-from slixmpp import ClientXMPP
+from slixmpp import JID, ClientXMPP
 from slixmpp.exceptions import IqError
 from slixmpp.stanza import Iq, Message, Presence
 from waiting import PATIENCE, until
@@ -81,21 +82,27 @@ class Slix(ClientXMPP):
         else:
             self.cancel_connection_attempt()
 
+    def say(self, to: str, body: str) -> None:
+        """Sends a chat message."""
+        self.send_message(JID(to), body, mtype="chat")
+
     async def settle(self, recipient: str = "") -> None:
         """Returns once the server has handled all that was sent to itself, and to the bare JID `recipient`.
 
         Order holds between two addresses (RFC 6120 §10.1), so the question behind the messages goes to a resource of
         the recipient's that nobody has; the refusal comes when they are dealt with.
         """
-        await self.plugin["xep_0199"].send_ping(self.boundjid.domain, timeout=PATIENCE)
+        await self.plugin["xep_0199"].send_ping(JID(self.boundjid.domain), timeout=PATIENCE)
         if recipient:
             with contextlib.suppress(IqError):
-                await self.plugin["xep_0199"].send_ping(f"{recipient}/nobody", timeout=PATIENCE)
+                await self.plugin["xep_0199"].send_ping(JID(f"{recipient}/nobody"), timeout=PATIENCE)
 
     @property
     def mechanism(self) -> str:
         """The SASL mechanism of the login."""
-        return str(self.plugin["feature_mechanisms"].mech.name)
+        used = self.plugin["feature_mechanisms"].mech
+        assert used is not None
+        return str(used.name)
 
     @property
     def verified_names(self) -> list[str]:
@@ -143,3 +150,6 @@ class Slix(ClientXMPP):
     def subscription(self, bare: str) -> str:
         """none, to, from or both; "absent" where the roster has no such item."""
         return str(self.client_roster[bare]["subscription"]) if bare in self.client_roster else "absent"
+
+
+MakeSlix = Callable[..., Slix]

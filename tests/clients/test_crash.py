@@ -7,8 +7,10 @@ import datetime
 import re
 
 from friends import become_contacts, has_subscription
-from live_server import ServerProcess
-from profanity import Profanity
+from live_server import NewUser, ServerProcess
+from profanity import Profanity, StartProfanity
+from sendxmpp import MakeGoSendxmpp
+from slix import MakeSlix
 from waiting import until
 
 COUNT = 20
@@ -28,7 +30,9 @@ def check_stamps(stamps: list[str], since: datetime.datetime) -> None:
         assert since.replace(microsecond=0) <= when <= datetime.datetime.now(datetime.UTC)
 
 
-async def test_profanity_gets_all_after_a_crash(server: ServerProcess, slix, profanity, new_user) -> None:
+async def test_profanity_gets_all_after_a_crash(
+    server: ServerProcess, slix: MakeSlix, profanity: StartProfanity, new_user: NewUser
+) -> None:
     romeo, juliet = new_user("romeo"), new_user("juliet")
     he = await slix(romeo).login()
     she = await (await profanity()).login(juliet.jid, juliet.password)
@@ -39,7 +43,7 @@ async def test_profanity_gets_all_after_a_crash(server: ServerProcess, slix, pro
     since = datetime.datetime.now(datetime.UTC)
     bodies = [f"verse {number}" for number in range(COUNT)]
     for body in bodies:
-        he.send_message(juliet.jid, body, mtype="chat")
+        he.say(juliet.jid, body)
     await he.settle(juliet.jid)  # an answer after them: they are acknowledged
     await crash(server)
 
@@ -60,7 +64,9 @@ async def test_profanity_gets_all_after_a_crash(server: ServerProcess, slix, pro
     )
 
 
-async def test_slixmpp_gets_all_after_a_crash(server: ServerProcess, slix, profanity, sendxmpp, new_user) -> None:
+async def test_slixmpp_gets_all_after_a_crash(
+    server: ServerProcess, slix: MakeSlix, profanity: StartProfanity, sendxmpp: MakeGoSendxmpp, new_user: NewUser
+) -> None:
     romeo, juliet, nurse = new_user("romeo"), new_user("juliet"), new_user("nurse")
     since = datetime.datetime.now(datetime.UTC)
     she = await (await profanity()).login(juliet.jid, juliet.password)
@@ -70,8 +76,8 @@ async def test_slixmpp_gets_all_after_a_crash(server: ServerProcess, slix, profa
     await she.settle()
     done = sendxmpp(nurse).send(romeo.jid, "from the nurse")
     assert done.returncode == 0, done.stderr
-    # It says nothing more after its message, so wait till the server has it: a login of the same account follows.
-    await (await slix(nurse).login(available=False)).logout()
+    # It says nothing more after its message, so wait till the server has it by another client of hers.
+    await (await slix(nurse).login(available=False)).settle(romeo.jid)
     await crash(server)
 
     he = await slix(romeo).login()
@@ -84,12 +90,14 @@ async def test_slixmpp_gets_all_after_a_crash(server: ServerProcess, slix, profa
     assert once.bodies == []
 
 
-async def test_go_sendxmpp_gets_all_after_a_crash(server: ServerProcess, slix, sendxmpp, new_user) -> None:
+async def test_go_sendxmpp_gets_all_after_a_crash(
+    server: ServerProcess, slix: MakeSlix, sendxmpp: MakeGoSendxmpp, new_user: NewUser
+) -> None:
     romeo, juliet = new_user("romeo"), new_user("juliet")
     since = datetime.datetime.now(datetime.UTC)
     he = await slix(romeo).login()
     for number in range(COUNT):
-        he.send_message(juliet.jid, f"verse {number}", mtype="chat")
+        he.say(juliet.jid, f"verse {number}")
     await he.settle(juliet.jid)
     await crash(server)
     listener = sendxmpp(juliet, direct_tls=True)
@@ -98,10 +106,10 @@ async def test_go_sendxmpp_gets_all_after_a_crash(server: ServerProcess, slix, s
     check_stamps(stamps, since)
 
 
-async def test_a_polite_stop_loses_nothing_either(server: ServerProcess, slix, new_user) -> None:
+async def test_a_polite_stop_loses_nothing_either(server: ServerProcess, slix: MakeSlix, new_user: NewUser) -> None:
     romeo, juliet = new_user("romeo"), new_user("juliet")
     he = await slix(romeo).login()
-    he.send_message(juliet.jid, "good night", mtype="chat")
+    he.say(juliet.jid, "good night")
     await he.settle(juliet.jid)
     await asyncio.to_thread(server.restart)
     she = await slix(juliet).login()

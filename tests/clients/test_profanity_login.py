@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from live_server import ServerProcess
-from profanity import CERTIFICATE_REFUSED, Profanity
+from live_server import NewUser, ServerProcess, User
+from profanity import CERTIFICATE_REFUSED, Profanity, StartProfanity
 from waiting import until
 
 both_ports = pytest.mark.parametrize("direct_tls", [False, True], ids=["starttls", "direct-tls"])
 
 
 @both_ports
-async def test_login_by_the_strongest_scram(server: ServerProcess, profanity, new_user, direct_tls: bool) -> None:
-    user = new_user("juliet")
+async def test_login_by_the_strongest_scram(
+    server: ServerProcess, profanity: StartProfanity, new_user: NewUser, direct_tls: bool
+) -> None:
+    user = new_user("juliet")  # of its own: it asks other devices of the account, too
     client = await profanity()
     await client.login(user.jid, user.password, direct_tls=direct_tls)
     assert client.mechanism == server.mechanisms[0]
@@ -24,9 +26,8 @@ async def test_login_by_the_strongest_scram(server: ServerProcess, profanity, ne
 
 @both_ports
 async def test_a_certificate_of_another_authority_is_refused(
-    server: ServerProcess, profanity, new_user, direct_tls: bool
+    server: ServerProcess, profanity: StartProfanity, user: User, direct_tls: bool
 ) -> None:
-    user = new_user("juliet")
     client = await profanity(ca=server.certificates.foreign_ca)
     await client.connect(user.jid, user.password, direct_tls=direct_tls)
     await client.sees(CERTIFICATE_REFUSED)
@@ -35,7 +36,7 @@ async def test_a_certificate_of_another_authority_is_refused(
     assert not any("<auth" in stanza.xml for stanza in client.wire())
 
 
-async def test_a_wrong_password_is_refused(profanity, new_user) -> None:
+async def test_a_wrong_password_is_refused(profanity: StartProfanity, new_user: NewUser) -> None:
     user = new_user("juliet")
     client = await profanity()
     await client.connect(user.jid, "wrong")

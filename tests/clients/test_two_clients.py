@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 from friends import become_contacts, has_subscription
-from live_server import ServerProcess
+from live_server import NewUser, ServerProcess
+from profanity import StartProfanity
+from slix import MakeSlix
+from slixmpp import JID
 from waiting import until
 
 
-async def test_contacts_presence_and_chat(server: ServerProcess, slix, profanity, new_user) -> None:
+async def test_contacts_presence_and_chat(
+    server: ServerProcess, slix: MakeSlix, profanity: StartProfanity, new_user: NewUser
+) -> None:
     romeo, juliet = new_user("romeo"), new_user("juliet")
     he = await slix(romeo).login()
     she = await (await profanity()).login(juliet.jid, juliet.password, direct_tls=True)
@@ -22,7 +27,7 @@ async def test_contacts_presence_and_chat(server: ServerProcess, slix, profanity
     she.type("/status set dnd balcony")
     assert (await he.sees_presence(juliet.jid, "dnd"))["status"] == "balcony"
 
-    he.send_message(juliet.jid, "But, soft! <what> light & “window”", mtype="chat")
+    he.say(juliet.jid, "But, soft! <what> light & “window”")
     await until(lambda: she.received_bodies() == ["But, soft! <what> light & “window”"], she.screen)
     she.type(f"/msg {romeo.jid}")
     await she.sees("But, soft! <what> light")
@@ -35,7 +40,9 @@ async def test_contacts_presence_and_chat(server: ServerProcess, slix, profanity
     await she.sees("[offline]")
 
 
-async def test_leaving_is_seen(server: ServerProcess, slix, profanity, new_user) -> None:
+async def test_leaving_is_seen(
+    server: ServerProcess, slix: MakeSlix, profanity: StartProfanity, new_user: NewUser
+) -> None:
     romeo, juliet = new_user("romeo"), new_user("juliet")
     he = await slix(romeo).login()
     she = await (await profanity()).login(juliet.jid, juliet.password)
@@ -44,7 +51,9 @@ async def test_leaving_is_seen(server: ServerProcess, slix, profanity, new_user)
     await he.sees_presence(juliet.jid, "unavailable")
 
 
-async def test_a_contact_can_be_removed(server: ServerProcess, slix, profanity, new_user) -> None:
+async def test_a_contact_can_be_removed(
+    server: ServerProcess, slix: MakeSlix, profanity: StartProfanity, new_user: NewUser
+) -> None:
     romeo, juliet = new_user("romeo"), new_user("juliet")
     he = await slix(romeo).login()
     she = await (await profanity()).login(juliet.jid, juliet.password)
@@ -56,17 +65,19 @@ async def test_a_contact_can_be_removed(server: ServerProcess, slix, profanity, 
 
 
 @pytest.mark.parametrize("direct_tls", [False, True], ids=["starttls", "direct-tls"])
-async def test_two_devices_of_one_account(server: ServerProcess, slix, new_user, direct_tls: bool) -> None:
+async def test_two_devices_of_one_account(
+    server: ServerProcess, slix: MakeSlix, new_user: NewUser, direct_tls: bool
+) -> None:
     """A roster change is pushed to each device; a message to the bare account reaches both (same priority)."""
     romeo, juliet = new_user("romeo"), new_user("juliet")
     phone, laptop = await slix(juliet, direct_tls=direct_tls).login(), await slix(juliet).login()
     assert phone.boundjid.full != laptop.boundjid.full
-    phone.update_roster(romeo.jid, name="Romeo", groups=["Montague"])
+    phone.update_roster(JID(romeo.jid), name="Romeo", groups=["Montague"])
     for device in (phone, laptop):
         await device.has_subscription(romeo.jid, "none")
         assert device.client_roster[romeo.jid]["name"] == "Romeo"
         assert device.client_roster[romeo.jid]["groups"] == ["Montague"]
     he = await slix(romeo).login()
-    he.send_message(juliet.jid, "to all of you", mtype="chat")
+    he.say(juliet.jid, "to all of you")
     for device in (phone, laptop):
         await device.sees_bodies("to all of you")

@@ -13,7 +13,7 @@ PATIENCE = 15.0
 T = TypeVar("T")
 
 
-async def until(condition: Callable[[], T], what: str | Callable[[], str], seconds: float = PATIENCE) -> T:
+async def until(condition: Callable[[], T | None], what: str | Callable[[], str], seconds: float = PATIENCE) -> T:
     """The first true value of `condition`, the event loop running on; AssertionError telling `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
