@@ -480,7 +480,8 @@ async def test_a_megabyte_both_ways(listen: Listen, contexts: TlsContexts, is_se
     data = bytes(range(256)) * (MEGABYTE // 256)
     with client:
         sending = to_thread(client.sendall, data)
-        assert await to_thread(read_exactly, client, MEGABYTE) == data
+    # A read of the loop takes 256 KiB at most; TLS may add what an unfinished record (16 KiB) had kept back.
+    assert max(map(len, handler.chunks)) <= (256 + 16) * 1024
         await sending
     handler = await factory.next()
     assert max(map(len, handler.chunks)) <= 256 * 1024
