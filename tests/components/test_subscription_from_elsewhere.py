@@ -24,7 +24,8 @@ ROMEO = JID.parse("romeo@chat.example")
 TABLE: dict[str, dict[str, tuple[bool, str]]] = {
     "subscribe": {  # A.3.1
         "none": (True, "none i"), "none o": (True, "none oi"), "none i": (False, "none i"),
-        "none oi": (False, "none oi"), "to": (True, "to i"), "to i": (False, "to i"), "from": (False, "from"), "from o": (False, "from o"),
+        "none oi": (False, "none oi"), "to": (True, "to i"), "to i": (False, "to i"), "from": (False, "from"),
+        "from o": (False, "from o"),
         "both": (False, "both"),
     },
     "unsubscribe": {  # A.3.2
