@@ -11,7 +11,8 @@ import pytest
 
 from xmppchat.components import BUILTIN
 from xmppchat.core.component import INBOUND, OUTBOUND, Component, ComponentConfig, Stage, stage
-from xmppchat.core.pipeline import Archived, Discard, NotArchived, Passage, Refuse
+from xmppchat.core.pipeline import Archived, Discard, Drop, NotArchived, Passage, Refuse
+from xmppchat.core.session import Session
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import NotAcceptable
 from xmppchat.protocol.stanza import Stanza
@@ -69,6 +70,11 @@ class Probe(Component[ComponentConfig]):
         self._note("copy", passage)
         if passage.stanza.id == "copy-fails":
             raise RuntimeError("a bug in a stage that only copies")
+
+    @stage(Stage.SHAPE, INBOUND)
+    def shape(self, passage: Passage, session: Session) -> Drop | None:
+        """Keeps something from one device."""
+        return Drop("a test") if passage.stanza.id == "not-for-tablets" and session.jid.resource == "tablet" else None
 
     @stage(Stage.OBSERVE, INBOUND)
     def observe(self, passage: Passage) -> None:
@@ -152,3 +158,17 @@ async def test_a_stage_that_copies_fails_open(driver: MemoryDriver) -> None:
     romeo, juliet = await client(driver, "romeo"), await client(driver, "juliet")
     romeo.write(message("copy-fails"))
     await juliet.take(lambda element: element.name == "message")
+
+
+async def test_each_session_gets_its_own_shape(driver: MemoryDriver) -> None:
+    romeo, juliet = await client(driver, "romeo"), await client(driver, "juliet")
+    tablet = await driver.connect()
+    assert isinstance(tablet, MemoryClient)
+    await tablet.log_in("juliet", "secret", "tablet")
+    tablet.write("<presence/>")
+    await driver.settle([juliet, tablet])
+    tablet.inbox.clear()
+    romeo.write(message("not-for-tablets"))
+    await juliet.take(lambda element: element.name == "message")
+    await driver.settle([juliet, tablet])
+    assert tablet.inbox == []

@@ -10,6 +10,7 @@ from xmppchat.components import BUILTIN
 from xmppchat.core.component import (
     ACCOUNT,
     INBOUND,
+    OUTBOUND,
     SERVER,
     Component,
     ComponentConfig,
@@ -123,3 +124,16 @@ def test_a_name_or_service_is_taken_once(twice: list[type[Component[Any]]]) -> N
 
 def test_the_built_in_components_fit() -> None:
     assert {cls.name for cls in in_order(BUILTIN)} == {cls.name for cls in BUILTIN}
+
+
+class Misplaced(Base):
+    name = "misplaced"
+
+    @stage(Stage.FALLBACK, OUTBOUND)
+    def never(self, passage: Passage) -> None:
+        """Nobody would call this."""
+
+
+def test_a_stage_on_the_wrong_side_is_refused() -> None:
+    with pytest.raises(DeclarationError, match="recipient's side only"):
+        build([Misplaced()])

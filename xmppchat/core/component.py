@@ -259,7 +259,7 @@ def presence(direction: Direction, *types: str) -> Callable[[Method], Method]:
 def stage(stage: Stage, direction: Direction, *, after: tuple[str, ...] = ()) -> Callable[[Method], Method]:
     """The method takes part in `stage`, behind those of the components named in `after`, else alphabetically.
 
-    It takes a :class:`~xmppchat.core.pipeline.Passage`; what it returns depends on the stage.
+    It takes a :class:`~xmppchat.core.pipeline.Passage` (SHAPE also the session); what it returns depends on the stage.
     """
     return _declare(StageDeclaration(stage, direction, after))
 

@@ -21,6 +21,7 @@ from xmppchat.protocol.stanza import Stanza
 
 if TYPE_CHECKING:
     from xmppchat.core.router import Router
+    from xmppchat.core.session import Session
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,7 @@ class NotArchived:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """shape: this session does not get the stanza. `reason` is for the log."""
+    """shape: this session does not get the stanza, or not now. `reason` is for the log."""
 
     reason: str
 
@@ -80,7 +81,7 @@ class Passage:
         self.archived: Archived | NotArchived | None = None
 
 
-Hooks = tuple[Callable[[Passage], Any], ...]
+Hooks = tuple[Callable[..., Any], ...]
 
 
 class Pipeline:
@@ -90,6 +91,8 @@ class Pipeline:
         self._stages = stages
         self._fallback = stages.get((Stage.FALLBACK, INBOUND), ())
         self._observe = stages.get((Stage.OBSERVE, INBOUND), ())
+        self._shape: tuple[Callable[[Passage, Session], Drop | None], ...] = stages.get((Stage.SHAPE, INBOUND), ())
+        self.has_shape = bool(self._shape)
         admitting = (Stage.SCREEN, Stage.SANITISE, Stage.ARCHIVE, Stage.STAMP, Stage.COPY)
         self.has_outbound = any(stages.get((stage, OUTBOUND)) for stage in admitting)
         self.has_inbound = any(stages.get((stage, INBOUND)) for stage in admitting)
@@ -143,6 +146,16 @@ class Pipeline:
         """Nobody took the message: whether a fallback did. A :class:`StanzaError` of a hook refuses it."""
         passage = Passage(stanza, INBOUND, account, turn)
         return any(hook(passage) for hook in self._fallback)
+
+    def shape(self, session: Session, stanza: Stanza, turn: Turn) -> bool:
+        """Whether `session` gets the stanza now. A hook that wants to send it later keeps it, and says Drop."""
+        passage = Passage(stanza, INBOUND, session.account, turn)
+        for hook in self._shape:
+            verdict = hook(passage, session)
+            if verdict is not None:
+                log.debug("stanza not sent", reason=verdict.reason, session=session.jid.full)
+                return False
+        return True
 
     def observe(self, account: Account, stanza: Stanza, turn: Turn, deliveries: int) -> None:
         """Tell the observers how it went."""

@@ -107,22 +107,27 @@ class Router:
         """
         hosts = self._hosts
         find = self._directory.find
-        has_inbound = self._pipeline.has_inbound
+        is_staged = self._pipeline.has_inbound or self._pipeline.has_shape
         for jid in recipients:
             if jid.domain not in hosts:
                 continue  # other servers are not reached yet, and presence is not bounced
             account = find(jid.bare)
             if account is None or not account.sessions:
                 continue
-            if has_inbound:
+            if is_staged:
                 passage = Passage(stanza.replace(to=jid), INBOUND, account, turn)
                 if self._pipeline.admit(passage, self):
                     for session in account.present_sessions():
-                        turn.effect(session.deliver, passage.stanza)
+                        self._give(session, passage.stanza, turn)
                 continue
             for session in account.sessions.values():
                 if session.presence is not None:
                     turn.effect(session.deliver, stanza, jid)
+
+    def _give(self, session: Session, stanza: Stanza, turn: Turn) -> None:
+        """Deliver to one session, in the shape it wants."""
+        if not self._pipeline.has_shape or self._pipeline.shape(session, stanza, turn):
+            turn.effect(session.deliver, stanza)
 
     # --- to the server itself ------------------------------------------------------------------------------------
 
@@ -169,7 +174,7 @@ class Router:
         if to.resource:
             session = account.sessions.get(to.resource)
             if session is not None:
-                turn.effect(session.deliver, stanza)
+                self._give(session, stanza, turn)
                 self._pipeline.observe(account, stanza, turn, 1)
                 return
             if kind != "chat":
@@ -185,7 +190,7 @@ class Router:
             return  # §8.5.2.1.1: silently ignored
         sessions = account.available_sessions()
         for session in sessions:
-            turn.effect(session.deliver, stanza)
+            self._give(session, stanza, turn)
         if not sessions and kind != "headline":
             self._fall_back(account, stanza, turn)
         self._pipeline.observe(account, stanza, turn, len(sessions))
@@ -208,10 +213,10 @@ class Router:
         if to.resource:  # §8.5.3.1, §8.5.3.2.2
             session = account.sessions.get(to.resource)
             if session is not None:
-                turn.effect(session.deliver, stanza)
+                self._give(session, stanza, turn)
         elif stanza.type != "error":  # §8.5.2.1.2
             for session in account.present_sessions():
-                turn.effect(session.deliver, stanza)
+                self._give(session, stanza, turn)
 
     def _iq(self, account: Account, stanza: Stanza, turn: Turn) -> None:
         to = stanza.to
@@ -223,7 +228,7 @@ class Router:
         if session is None:
             self.bounce(stanza, ServiceUnavailable(""), turn)  # §8.5.3.2.3
         elif stanza.is_request or session.take_request(stanza.from_, stanza.id):
-            turn.effect(session.deliver, stanza)
+            self._give(session, stanza, turn)
 
 
 __all__ = ["Router", "Target"]

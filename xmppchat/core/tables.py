@@ -109,6 +109,7 @@ def build(components: Sequence[Component[Any]]) -> Tables:
                     for type_ in declaration.types:
                         _claim(presence, (declaration.direction, type_), (component.name, method), method)
                 case StageDeclaration():
+                    _check_stage(declaration, method)
                     hooks = stages.setdefault((declaration.stage, declaration.direction), [])
                     hooks.append((component.name, declaration, method))
                 case EventDeclaration():
@@ -129,6 +130,15 @@ def build(components: Sequence[Component[Any]]) -> Tables:
             for stage in Stage for direction in Direction
         ),
     )
+
+
+def _check_stage(declaration: StageDeclaration, method: Callable[..., Any]) -> None:
+    """A hook that nobody would ever call is a mistake."""
+    if declaration.direction is Direction.OUTBOUND and declaration.stage in _INBOUND_ONLY:
+        raise DeclarationError(f"{where(method)}: the stage {declaration.stage.value} is of the recipient's side only")
+
+
+_INBOUND_ONLY = frozenset({Stage.SHAPE, Stage.FALLBACK, Stage.OBSERVE})
 
 
 def _claim(table: dict[Any, Any], key: Any, value: Any, method: Callable[..., Any]) -> None:

@@ -140,19 +140,16 @@ class Presence(Component[ComponentConfig]):
         turn.behind(account)
         item = self._roster.item(account, sender.to_bare())
         if sender.bare != account.jid.bare and (item is None or not item.sends_presence):
-            self._answer(Stanza("presence", to=sender, from_=account.jid, type="unsubscribed"), turn)
+            self.kernel.router.route(Stanza("presence", to=sender, from_=account.jid, type="unsubscribed"), turn)
             return
         sessions = account.present_sessions()
         if to.resource:
             sessions = [session for session in sessions if session.jid == to]
         for session in sessions:
             if session.presence is not None:
-                self._answer(session.presence.replace(to=sender), turn)
+                self.kernel.router.route(session.presence.replace(to=sender), turn)
         if not sessions:
-            self._answer(Stanza("presence", to=sender, from_=to, type="unavailable"), turn)
-
-    def _answer(self, answer: Stanza, turn: Turn) -> None:
-        self.kernel.router.route(answer, turn)
+            self.kernel.router.route(Stanza("presence", to=sender, from_=to, type="unavailable"), turn)
 
     # --- subscriptions, from the account (§3, Appendix A.2) ----------------------------------------------------
 
@@ -238,7 +235,7 @@ class Presence(Component[ComponentConfig]):
         kind = stanza.type
         if kind == "subscribe" and item is not None and item.sends_presence:
             # §3.1.3: who is subscribed already is told so, and no human is asked again.
-            self._answer(Stanza("presence", to=contact, from_=account.jid, type="subscribed"), turn)
+            self.kernel.router.route(Stanza("presence", to=contact, from_=account.jid, type="subscribed"), turn)
             return
         outcome = step(INBOUND_TABLE, kind, before)
         if not outcome.passes:

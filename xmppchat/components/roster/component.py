@@ -130,7 +130,7 @@ class Roster(Component[ComponentConfig]):
     @on(events.AccountDeleted)
     def delete(self, event: events.AccountDeleted) -> None:
         """A deleted account leaves the rosters of others as by removing each contact."""
-        for item in list(account_items(event.account)):
+        for item in list(self.items(event.account)):
             self._presence.cancel(event.account, item, event.turn)
         store.write_deletion(event.account, event.turn)
 
@@ -147,11 +147,6 @@ class Roster(Component[ComponentConfig]):
     def _push_stanza(self, account: Account, element: Element, version: int) -> Stanza:
         query = Element("query", NS.ROSTER, {"ver": str(version)}, (element,))
         return Stanza("iq", from_=account.jid, id=self.kernel.ids.token(), type="set", children=(query,))
-
-
-def account_items(account: Account) -> Collection[RosterItem]:
-    """All items of a roster."""
-    return account[ROSTER].items.values()
 
 
 def _item_element(item: RosterItem) -> Element:
