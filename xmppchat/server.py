@@ -89,8 +89,7 @@ class Server:
 
     async def execute(self, name: str, arguments: dict[str, Any]) -> object:
         """Run an operator's command."""
-        log.info("command", command=name)
-        return await commands.execute(self.kernel.components, name, arguments)
+        return await commands.execute(self.kernel, name, arguments, actor="command line")
 
     def reload_certificates(self) -> None:
         """Read the certificates again; open streams go on. A broken file changes nothing and is logged."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, cast
 
 import pytest
 
 from xmppchat.core.commands import CommandError, Parameter, command_specs, execute, plain, validate
 from xmppchat.core.component import Component, ComponentConfig, command
+from xmppchat.core.events import CommandExecuted
 from xmppchat.core.secret import Secret
 from xmppchat.core.tables import DeclarationError
 from xmppchat.jid import JID
@@ -49,6 +51,28 @@ def painter() -> Component[Any]:
     return Painter(cast(Any, None), ComponentConfig())
 
 
+async def run(
+    components: list[Component[Any]], name: str, arguments: dict[str, object], told: list[object] | None = None
+) -> object:
+    """Runs a command of `components`; `told` gets the events."""
+    kernel = SimpleNamespace(components=components, emit=[].append if told is None else told.append)
+    return await execute(cast(Any, kernel), name, arguments, actor="admin@x.example")
+
+
+async def test_every_run_is_told_without_secrets() -> None:
+    told: list[object] = []
+    await run([painter()], "wall paint", {"wall": "north", "key": "k"}, told)
+    with pytest.raises(CommandError):
+        await run([painter()], "wall paint", {"wall": "north", "key": 1, "keey": "k"}, told)
+    assert told == [
+        CommandExecuted("admin@x.example", "wall paint", {"wall": "north"}, ""),
+        CommandExecuted(
+            "admin@x.example", "wall paint", {"wall": "north"},
+            "wall paint: there is no parameter 'keey'\nwall paint: key: text is wanted",
+        ),
+    ]
+
+
 def test_a_signature_is_the_specification() -> None:
     spec = command_specs([Painter])["wall paint"]
     assert spec.help == "Paint a wall."
@@ -65,17 +89,17 @@ def test_a_signature_is_the_specification() -> None:
 
 async def test_execute_converts_what_json_says() -> None:
     arguments = {"wall": "north", "key": "k", "colour": "blue", "coats": 2, "wet": True, "plan": "/a/b.png"}
-    assert await execute([painter()], "wall paint", arguments) == ["north", "k", "blue", 2, True, "b.png"]
+    assert await run([painter()], "wall paint", arguments) == ["north", "k", "blue", 2, True, "b.png"]
 
 
 async def test_defaults() -> None:
     given = {"wall": "north", "key": "k"}
-    assert await execute([painter()], "wall paint", given) == ["north", "k", "red", 1, False, None]
+    assert await run([painter()], "wall paint", given) == ["north", "k", "red", 1, False, None]
 
 
 async def test_an_unknown_command_brings_a_suggestion() -> None:
     with pytest.raises(CommandError, match="did you mean 'wall paint'"):
-        await execute([painter()], "wall pain", {})
+        await run([painter()], "wall pain", {})
 
 
 def test_all_faults_of_arguments_at_once_and_never_a_secret() -> None:
@@ -114,11 +138,11 @@ class Builder(Component[ComponentConfig]):
 
 async def test_addresses_are_prepared_and_results_are_what_json_can_say() -> None:
     builder = Builder(cast(Any, None), ComponentConfig())
-    assert await execute([builder], "wall build", {"owner": "Me@x.example"}) == [
+    assert await run([builder], "wall build", {"owner": "Me@x.example"}) == [
         {"owner": "me@x.example", "colour": "blue"}
     ]
     with pytest.raises(CommandError, match=r"wall build: owner: .* is not an address"):
-        await execute([builder], "wall build", {"owner": "a b@x.example"})
+        await run([builder], "wall build", {"owner": "a b@x.example"})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ Example::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from xmppchat.core.component import (
     ACCOUNT,
     SERVER,
@@ -25,6 +27,7 @@ from xmppchat.core.component import (
     Xep,
     iq_get,
 )
+from xmppchat.core.services import DiscoService
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import ItemNotFound
 from xmppchat.protocol.namespaces import NS
@@ -34,7 +37,8 @@ class Disco(Component[ComponentConfig]):
     """Answers disco#info and disco#items (XEP-0030 §3, §4)."""
 
     name = "disco"
-    implements = (Xep(30, "2.5.0"),)
+    implements = (Xep(30, "2.5.0"), Xep(128, "1.0.1"))
+    provides = (DiscoService,)
     features = (Feature(NS.DISCO_INFO, at=SERVER | ACCOUNT), Feature(NS.DISCO_ITEMS, at=SERVER | ACCOUNT))
     identities = (
         Identity("server", "im", "xmppchat"),
@@ -57,16 +61,31 @@ class Disco(Component[ComponentConfig]):
     @iq_get(NS.DISCO_INFO, "query", at=SERVER | ACCOUNT, who=Who.SUBSCRIBER)
     def info(self, request: IqRequest) -> Element:
         """Identities and features. To a stranger an account looks as one that is not there (XEP-0030 §8)."""
-        _refuse_node(request.payload)
-        return Element("query", NS.DISCO_INFO, None, self._info[SERVER if request.account is None else ACCOUNT])
+        node = request.payload.get("node")
+        return self._node(request, node) if node else self.description(_at(request), request.domain)
+
+    def description(self, at: At, domain: str) -> Element:
+        """See :class:`DiscoService`."""
+        forms = [form for component in self.kernel.components for form in component.disco_forms(at, domain)]
+        return Element("query", NS.DISCO_INFO, None, [*self._info[at], *forms])
 
     @iq_get(NS.DISCO_ITEMS, "query", at=SERVER | ACCOUNT, who=Who.SUBSCRIBER)
     def items(self, request: IqRequest) -> Element:
-        """Associated addresses: none yet."""
-        _refuse_node(request.payload)
-        return Element("query", NS.DISCO_ITEMS)
+        """Addresses and nodes that belong to it."""
+        node = request.payload.get("node")
+        if node:
+            return self._node(request, node)
+        at, components = _at(request), self.kernel.components
+        found: list[Sequence[Element]] = [component.disco_items(at, request.domain) for component in components]
+        return Element("query", NS.DISCO_ITEMS, None, [item for items in found for item in items])
 
-
-def _refuse_node(query: Element) -> None:
-    if query.get("node"):
+    def _node(self, request: IqRequest, node: str) -> Element:
+        for component in self.kernel.components:
+            answer = component.disco_node(request, node)
+            if answer is not None:
+                return answer
         raise ItemNotFound("there is no such node here")
+
+
+def _at(request: IqRequest) -> At:
+    return SERVER if request.account is None else ACCOUNT

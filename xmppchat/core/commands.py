@@ -26,12 +26,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from xmppchat.core import events
 from xmppchat.core.component import CommandDeclaration, Component, declarations
 from xmppchat.core.options import closest
 from xmppchat.core.tables import DeclarationError
 from xmppchat.jid import JID, InvalidJID
+
+if TYPE_CHECKING:
+    from xmppchat.core.kernel import Kernel
 
 _TYPES = (str, int, bool, Path, JID)
 
@@ -98,16 +102,30 @@ def command_specs(classes: Iterable[type[Component[Any]]]) -> dict[str, CommandS
     return specs
 
 
-async def execute(components: Iterable[Component[Any]], name: str, arguments: Mapping[str, object]) -> object:
-    """Run a command; returns what JSON can say. Raises :class:`CommandError` for an operator's faults."""
-    by_name = {component.name: component for component in components}
+async def execute(kernel: Kernel, name: str, arguments: Mapping[str, object], actor: str) -> object:
+    """Run a command for `actor`; returns what JSON can say. Raises :class:`CommandError` for an operator's faults.
+
+    Whatever comes of it is told as :class:`~xmppchat.core.events.CommandExecuted`.
+    """
+    by_name = {component.name: component for component in kernel.components}
     specs = command_specs(type(component) for component in by_name.values())
     spec = specs.get(name)
     if spec is None:
         guess = closest(name, specs)
         raise CommandError(f"there is no command {name!r}" + (f"; did you mean {guess!r}?" if guess else ""))
-    values = validate(spec, arguments)
-    return plain(await getattr(by_name[spec.component], spec.method)(**values))
+    open_names = {parameter.name for parameter in spec.parameters if not parameter.secret}
+    shown = {key: value for key, value in arguments.items() if key in open_names}
+    error = "the server failed at it"
+    try:
+        values = validate(spec, arguments)
+        result = plain(await getattr(by_name[spec.component], spec.method)(**values))
+        error = ""
+    except CommandError as refusal:
+        error = str(refusal)
+        raise
+    finally:
+        kernel.emit(events.CommandExecuted(actor, name, shown, error))
+    return result
 
 
 def plain(value: object) -> object:

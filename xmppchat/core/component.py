@@ -163,6 +163,30 @@ class Component(Generic[ConfigT]):
     async def stop(self) -> None:
         """Called after the ports are closed, before the database closes."""
 
+    # --- what disco (XEP-0030) shows of a component, beside its declarations ------------------------------------
+
+    def disco_forms(self, at: At, domain: str) -> Sequence[Element]:
+        """Forms in disco#info of a host or an account (XEP-0128)."""
+        return ()
+
+    def disco_items(self, at: At, domain: str) -> Sequence[Element]:
+        """Items in disco#items of a host or an account (XEP-0030 §4)."""
+        return ()
+
+    def disco_node(self, request: IqRequest, node: str) -> Element | None:
+        """The answer for `node` where it is the component's own, else None.
+
+        The payload of `request` is the query: disco#info or disco#items (XEP-0030 §3.2, §4.2). Who may ask has been
+        looked at; a node that not everybody may see is the component's to refuse.
+        """
+        return None
+
+    # --- what belongs to an account -----------------------------------------------------------------------------
+
+    async def export(self, account: Account) -> Sequence[Element]:
+        """What the component holds of `account`, as children of ``<user/>`` (XEP-0227 §4)."""
+        return ()
+
 
 # --- declarations on methods ------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,14 @@ class ResourceAvailable:
 
 
 @dataclass(frozen=True, slots=True)
+class PresenceAnnounced:
+    """A session broadcast available presence, which is now ``session.presence`` (RFC 6121 §4.2, §4.4)."""
+
+    session: Session
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
     """A session is gone: closed by its client, replaced, or its connection was lost."""
 
@@ -40,6 +49,19 @@ class AccountDeleted:
 
     account: Account
     turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class CommandExecuted:
+    """An operator's command was run by `actor` (an account's bare JID, or "command line").
+
+    `arguments` are without secrets; `error` is "" where it was done.
+    """
+
+    actor: str
+    command: str
+    arguments: Mapping[str, object]
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

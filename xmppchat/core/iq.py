@@ -6,6 +6,7 @@ request gets exactly one answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -14,7 +15,7 @@ from xmppchat.core.account import Account
 from xmppchat.core.component import ACCOUNT, SERVER, At, IqRequest, Who
 from xmppchat.core.mailbox import MailboxFull
 from xmppchat.core.router import Router
-from xmppchat.core.runtime import Tasks
+from xmppchat.core.runtime import Clock, Tasks, Timer
 from xmppchat.core.services import RosterService, Services
 from xmppchat.core.tables import IqHandler, Tables
 from xmppchat.core.turn import Turn
@@ -31,15 +32,56 @@ from xmppchat.protocol.stanza import Stanza
 
 log = structlog.get_logger(__name__)
 
+#: How long an answer to a request of the server's is waited for, s (reliability.md, limit 44).
+ANSWER_SECONDS = 30.0
+#: Requests of the server's that may be open.
+MAX_OPEN = 10_000
+
+OnAnswer = Callable[[Stanza | None], object]
+
 
 class IqDispatcher:
     """Finds the handler of a request, runs it, sends the answer."""
 
-    def __init__(self, tables: Tables, router: Router, tasks: Tasks, services: Services) -> None:
+    def __init__(
+        self, tables: Tables, router: Router, tasks: Tasks, services: Services, clock: Clock,
+        new_id: Callable[[], str], new_turn: Callable[[], Turn],
+    ) -> None:
         self._table = tables.iq
         self._router = router
         self._tasks = tasks
         self._services = services
+        self._clock = clock
+        self._new_id = new_id
+        self._new_turn = new_turn
+        self._open: dict[tuple[str, str], tuple[OnAnswer, Timer]] = {}
+
+    # --- requests of the server's own -----------------------------------------------------------------------------
+
+    def request(self, to: JID, payload: Element, on_answer: OnAnswer, *, domain: str, type: str = "get") -> None:
+        """Ask `to` on behalf of the host `domain`; `on_answer` gets the result or error, or None if none comes in time.
+
+        An answer counts only from whom was asked (reliability.md V-28). At most :data:`MAX_OPEN` are open.
+        """
+        if len(self._open) >= MAX_OPEN:
+            on_answer(None)
+            return
+        request_id = self._new_id()
+        timer = self._clock.call_later(ANSWER_SECONDS, self._answered, (to.full, request_id), None)
+        self._open[to.full, request_id] = (on_answer, timer)
+        turn = self._new_turn()
+        sender = JID.parse(domain)
+        self._router.route(Stanza("iq", to=to, from_=sender, id=request_id, type=type, children=(payload,)), turn)
+        turn.commit()
+
+    def _answered(self, key: tuple[str, str], answer: Stanza | None) -> None:
+        waiting = self._open.pop(key, None)
+        if waiting is not None:
+            on_answer, timer = waiting
+            timer.cancel()
+            on_answer(answer)
+
+    # --- requests of others -----------------------------------------------------------------------------------------
 
     def to_server(self, stanza: Stanza, turn: Turn) -> None:
         """An IQ to one of our domains."""
@@ -51,7 +93,9 @@ class IqDispatcher:
 
     def _dispatch(self, at: At, account: Account | None, stanza: Stanza, turn: Turn) -> None:
         if not stanza.is_request:
-            return  # nothing of the server's waits for a result yet; a stray one is dropped (RFC 6120 §8.2.3)
+            if at is SERVER and stanza.from_ is not None:
+                self._answered((stanza.from_.full, stanza.id), stanza)  # a stray one is dropped (RFC 6120 §8.2.3)
+            return
         payload = stanza.payload
         assert payload is not None, "requests were checked on entry"
         handler = self._table.get((at, stanza.type, payload.namespace, payload.name))

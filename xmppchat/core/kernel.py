@@ -71,7 +71,9 @@ class Kernel:
         parts = [part for component in self.components for part in component.account_parts]
         self.directory = Directory(reader, self.gate, self.tasks, account_query, parts)
         self.router = Router(self.hosts, self.directory, self.pipeline, self.tables)
-        self.iq = IqDispatcher(self.tables, self.router, self.tasks, self.services)
+        self.iq = IqDispatcher(
+            self.tables, self.router, self.tasks, self.services, clock, self.ids.token, self.new_turn
+        )
         self.router.iq = self.iq
         for component in self.components:
             component.setup()

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from xmppchat.jid import JID
+from xmppchat.protocol.element import Element
 from xmppchat.protocol.sasl import ScramKeys
 from xmppchat.protocol.stanza import Stanza
 
 if TYPE_CHECKING:
     from xmppchat.core.account import Account
+    from xmppchat.core.component import At
     from xmppchat.core.turn import Turn
 
 ServiceT = TypeVar("ServiceT")
@@ -121,6 +123,20 @@ class PresenceService(Protocol):
         """End both directions of a subscription, as removing a roster item does (RFC 6121 §2.5.2)."""
 
 
+class BlockingService(Protocol):
+    """Block lists (XEP-0191)."""
+
+    def is_blocked(self, account: Account, other: JID) -> bool:
+        """Whether `account` blocks `other`: nothing goes from one to the other."""
+
+
+class DiscoService(Protocol):
+    """What this server says of itself (XEP-0030)."""
+
+    def description(self, at: At, domain: str) -> Element:
+        """The disco#info ``<query/>`` of the host `domain`, or of any account there: without node, forms included."""
+
+
 class RegistrationService(Protocol):
     """XEP-0077 before authentication."""
 
@@ -130,6 +146,8 @@ class RegistrationService(Protocol):
 
 __all__ = [
     "AccountService",
+    "BlockingService",
+    "DiscoService",
     "PresenceService",
     "Reader",
     "RegistrationService",

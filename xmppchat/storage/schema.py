@@ -46,7 +46,22 @@ accounts = Table(
     # Roster versioning (RFC 6121 §2.6): the newest change, and the oldest version that changes are known since.
     Column("roster_version", BigInteger, nullable=False, server_default=text("0")),
     Column("roster_floor", BigInteger, nullable=False, server_default=text("0")),
+    # What the name looks like, so that none can be taken that looks the same (reliability.md V-25); "" where unknown.
+    Column("skeleton", Text, nullable=False, server_default=text("''")),
+    # Last activity (XEP-0012): when the last session ended, and what it said then. 0: never seen.
+    Column("seen_at", BigInteger, nullable=False, server_default=text("0")),
+    Column("seen_status", Text, nullable=False, server_default=text("''")),
     UniqueConstraint("domain", "localpart"),
+    Index(None, "domain", "skeleton"),
+)
+
+#: Names of deleted accounts, which nobody may take again while they stand here.
+tombstones = Table(
+    "tombstones", metadata,
+    Column("domain", Text, primary_key=True),
+    Column("localpart", Text, primary_key=True),
+    Column("deleted_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 #: What a password is checked with (RFC 5802); `mechanism` is the one of SASL without "-PLUS": "SCRAM-SHA-256".
@@ -58,6 +73,14 @@ credentials = Table(
     Column("iterations", Integer, nullable=False),
     Column("stored_key", LargeBinary, nullable=False),
     Column("server_key", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Passwords as another system hashed them (bcrypt), until their owner logs in and SCRAM keys replace them.
+imported_passwords = Table(
+    "imported_passwords", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -91,6 +114,81 @@ offline_messages = Table(
     Index(None, "account_id", "id"),
 )
 
+#: Block lists (XEP-0191): `jid` is full, bare, a domain, or a domain with a resource.
+blocked = Table(
+    "blocked", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("jid", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+#: Reports of spam and abuse (XEP-0377). `reporter` is a bare JID, `stanza_ids` a JSON list of [id, by].
+abuse_reports = Table(
+    "abuse_reports", metadata,
+    Column("id", ID, primary_key=True, autoincrement=False),
+    Column("reported_at", BigInteger, nullable=False),
+    Column("reporter", Text, nullable=False),
+    Column("reported", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("stanza_ids", Text, nullable=False),
+)
+
+#: Private XML (XEP-0049): one element for each root element name.
+private_xml = Table(
+    "private_xml", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("namespace", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("xml", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Profiles (XEP-0054).
+vcards = Table(
+    "vcards", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("xml", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Invitations. Only a hash of the token is kept. `creator` is the bare JID of who invites, "" for the admin;
+#: `localpart` a name that the invited must take, "" for any; `is_account` whether an account may be made with it.
+invitations = Table(
+    "invitations", metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("domain", Text, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("localpart", Text, nullable=False),
+    Column("is_account", Boolean, nullable=False),
+    Column("uses", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index(None, "domain", "creator"),
+    sqlite_with_rowid=False,
+)
+
+#: Uses of invitations, numbered from 1: two cannot have the same number, so none is used once too often.
+invitation_uses = Table(
+    "invitation_uses", metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("used_at", BigInteger, nullable=False),
+    Column("used_by", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: What admins did: `actor` is the account or "command line", `arguments` JSON without secrets.
+audit_log = Table(
+    "audit_log", metadata,
+    Column("id", ID, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("error", Text, nullable=False),
+)
+
 #: Random values that the server made for itself, by what they are for.
 secrets = Table(
     "secrets", metadata,
@@ -100,4 +198,7 @@ secrets = Table(
 )
 
 #: The tables that this package's migrations make; components of third parties add theirs to `metadata`.
-TABLES = (accounts, credentials, roster_items, offline_messages, secrets)
+TABLES = (
+    accounts, tombstones, credentials, imported_passwords, roster_items, offline_messages, blocked, abuse_reports,
+    private_xml, vcards, invitations, invitation_uses, audit_log, secrets,
+)

@@ -75,6 +75,7 @@ class Presence(Component[ComponentConfig]):
         self._broadcast(session, stanza, turn)
         if is_initial:
             self._look_around(session, turn)
+        self.kernel.emit(events.PresenceAnnounced(session, turn))
         if session.takes_messages and not took_messages:
             self.kernel.emit(events.ResourceAvailable(session, turn))
 
