@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from xmppchat.core import commands
 from xmppchat.core.authentication import Authenticator
 from xmppchat.core.config import ServerConfig
 from xmppchat.core.kernel import Kernel
-from xmppchat.core.limits import Limits
+from xmppchat.core.limits import LimitCounters, Limits
 from xmppchat.core.runtime import Clock, SystemClock
 from xmppchat.core.services import AccountService
 from xmppchat.network import certificates
@@ -72,6 +73,7 @@ class Server:
             self.database.writer.on_settled = self.kernel.gate.on_settled
             await self.kernel.start()
             self.connections = self._connections()
+            self.connections.watch()
             if self._listen:
                 await self._open_ports()
         except BaseException:
@@ -127,7 +129,7 @@ class Server:
         config = self.config
         self._control = ControlServer(config.control_socket, self.execute)
         await self._control.start()
-        admission = _admission(config.limits)
+        admission = _admission(config.limits, self.kernel.limit_counters)
         for address in config.listen.addresses:
             for port, mode in ((config.listen.starttls_port, "starttls"), (config.listen.direct_tls_port, "direct")):
                 if port:
@@ -154,12 +156,15 @@ class Server:
         return f"xmppchat is ready: {', '.join(self.config.hosts)} on {addresses}, {ports}"
 
 
-def _admission(limits: Limits) -> Admission:
+def _admission(limits: Limits, counters: LimitCounters) -> Admission:
     if not limits.connections_per_address:
         return Admission(exempt=("0.0.0.0/0", "::/0"))
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return Admission(
         per_address=limits.connections_per_address, per_network=limits.connections_per_network,
-        rate=limits.connection_rate, burst=limits.connection_burst, exempt=LOOPBACK,
+        total=max(100, min(descriptors, 1_000_000) // 5),  # strangers never take more than a fifth of the descriptors
+        members=limits.authenticated_per_address, rate=limits.connection_rate, burst=limits.connection_burst,
+        exempt=LOOPBACK, refused=counters.fired,
     )
 
 
@@ -196,8 +201,6 @@ def serve(config: ServerConfig, ready: Callable[[str], None]) -> None:
 
 def _raise_file_limit() -> None:
     """Each client is a file descriptor: take all that the system gives."""
-    import resource
-
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

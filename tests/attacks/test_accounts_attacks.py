@@ -29,7 +29,7 @@ from observation import MIB
 
 import xmppchat
 from xmppchat.core.runtime import Ids, SystemClock
-from xmppchat.network.c2s import MAX_ATTEMPTS
+from xmppchat.network.login import MAX_ATTEMPTS
 
 # --- V-16 -----------------------------------------
 

@@ -47,23 +47,34 @@ def test_nonsense_is_refused(values: dict[str, object]) -> None:
 
 
 def test_no_buckets_where_rates_are_off() -> None:
-    assert Limits(profile="test").session_buckets(0.0) is None
-    assert Limits(profile="benchmark").session_buckets(0.0) is None
+    for profile in ("test", "benchmark"):
+        limits = Limits(profile=profile)
+        assert limits.session_rates(0.0) is None
+        assert limits.account_rates(0.0) is None
 
 
 def test_one_rate_can_be_off() -> None:
-    buckets = Limits(session_byte_rate=0).session_buckets(0.0)
-    assert buckets is not None
-    by_bytes, by_stanzas = buckets
-    assert by_bytes.take(0.0, 900_000_000) == 0.0
-    assert by_stanzas.take(0.0, 201) > 0.0
+    rates = Limits(session_byte_rate=0).session_rates(0.0)
+    assert rates is not None
+    assert rates.take(0.0, 900_000_000, ["iq"]) == 0.0
+    assert rates.take(0.0, 1, ["iq"] * 200) > 0.0
+
+
+@pytest.mark.parametrize(("kind", "burst", "rate"), [("message", 100, 10), ("presence", 100, 5), ("iq", 300, 15)])
+def test_an_account_has_a_bucket_for_each_kind(kind: str, burst: int, rate: int) -> None:
+    rates = Limits().account_rates(0.0)
+    assert rates is not None
+    assert rates.take(0.0, 1, [kind] * burst) == 0.0
+    assert rates.take(0.0, 1, [kind]) == pytest.approx(1 / rate)
+    others = {"message", "presence", "iq"} - {kind}
+    assert rates.take(0.0, 1, list(others)) == 0.0
 
 
 def test_the_longest_stanza_passes_a_full_bucket() -> None:
     found = Limits()
-    buckets = found.session_buckets(5.0)
-    assert buckets is not None
-    assert buckets[0].take(5.0, found.stanza_bytes) == 0.0
+    for rates in (found.session_rates(5.0), found.account_rates(5.0)):
+        assert rates is not None
+        assert rates.take(5.0, found.stanza_bytes, ["message"]) == 0.0
 
 
 def test_a_bucket_lends_and_tells_the_wait() -> None:

@@ -137,3 +137,38 @@ def test_who_hammers_is_not_forgotten_for_those_who_come_and_go() -> None:
 )
 def test_plain_address(name: tuple[str, int] | None, address: str) -> None:
     assert plain_address(name) == address
+
+
+def test_members_of_an_address_are_bounded_apart_from_strangers() -> None:
+    refused: list[str] = []
+    admission = Admission(per_address=2, members=3, exempt=(), refused=refused.append, now=Clock())
+    places = []
+    for _ in range(3):
+        place = admission.enter("192.0.2.1")
+        assert place is not None
+        assert place.authenticated()
+        assert place.authenticated(), "said twice is said once"
+        places.append(place)
+    assert admission.strangers == 0
+    one_more = admission.enter("192.0.2.1")
+    assert one_more is not None
+    assert not one_more.authenticated()
+    assert admission.strangers == 1, "who may not join stays a stranger"
+    assert refused == ["authenticated_per_address"]
+    elsewhere = admission.enter("192.0.2.2")
+    assert elsewhere is not None
+    assert elsewhere.authenticated()
+    places[0].leave()
+    places[0].leave()
+    assert one_more.authenticated()
+    for place in (*places, one_more, elsewhere):
+        place.leave()
+    assert admission._members == {}
+    assert admission.strangers == 0
+
+
+def test_refusals_are_told_by_the_name_of_the_limit() -> None:
+    refused: list[str] = []
+    admission = Admission(per_address=1, burst=2, exempt=(), refused=refused.append, now=Clock())
+    assert [admission.enter("192.0.2.1") is not None for _ in range(3)] == [True, False, False]
+    assert refused == ["connections_per_address", "connection_rate"]

@@ -12,9 +12,10 @@ from xmppchat.components.ping import Ping
 from xmppchat.components.presence import Presence
 from xmppchat.components.register import Register
 from xmppchat.components.roster import Roster
+from xmppchat.components.strangers import Strangers
 from xmppchat.core.component import Component
 
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
-    Accounts, Administration, Disco, Offline, Ping, Presence, Register, Roster,
+    Accounts, Administration, Disco, Offline, Ping, Presence, Register, Roster, Strangers,
 )

@@ -13,6 +13,7 @@ from xmppchat.core.mailbox import Mailbox
 from xmppchat.jid import JID
 
 if TYPE_CHECKING:
+    from xmppchat.core.limits import Rates
     from xmppchat.core.session import Session
 
 PartT = TypeVar("PartT")
@@ -38,10 +39,13 @@ class Account:
     """State of one bare JID. `id` is the key in the database, 0 where no such account exists.
 
     `sessions` are the bound resources; `last_ticket` the newest ticket that changes this account. While
-    `is_draining`, stored messages are being handed out and new ones queue behind them.
+    `is_draining`, stored messages are being handed out and new ones queue behind them. `rates` bounds what all its
+    sessions together send, from the first one on; None where nothing does.
     """
 
-    __slots__ = ("id", "is_disabled", "is_draining", "is_stale", "jid", "last_ticket", "mailbox", "parts", "sessions")
+    __slots__ = (
+        "id", "is_disabled", "is_draining", "is_stale", "jid", "last_ticket", "mailbox", "parts", "rates", "sessions",
+    )  # fmt: skip
 
     def __init__(self, jid: JID, account_id: int, *, is_disabled: bool = False) -> None:
         self.jid = jid
@@ -53,6 +57,7 @@ class Account:
         self.sessions: dict[str, Session] = {}
         self.parts: dict[AccountPart[Any], Any] = {}
         self.mailbox = Mailbox()
+        self.rates: Rates | None = None
 
     @property
     def exists(self) -> bool:

@@ -7,7 +7,7 @@ name. The comment behind a limit is its row in that table. 0 means "off" where t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,26 +16,27 @@ from xmppchat.protocol.xmlreader import ReaderLimits
 
 _HUGE = 1_000_000_000
 
+#: No rates: a test does not wait, and all clients of one share an address.
+_UNHURRIED: Mapping[str, float] = {
+    "connections_per_address": 0, "authenticated_per_address": 0,
+    "auth_failures_per_address": 0, "auth_failures_per_account": 0,
+    "registrations_per_hour": 0, "registrations_per_day": 0,
+    "session_byte_rate": 0, "session_byte_burst": 0, "session_stanza_rate": 0, "session_stanza_burst": 0,
+    "account_byte_rate": 0, "account_message_rate": 0, "account_presence_rate": 0, "account_iq_rate": 0,
+    "new_recipients_per_minute": 0,
+}  # fmt: skip
+
 #: What differs from the defaults in each profile.
 PROFILES: Mapping[str, Mapping[str, float]] = {
     "default": {},
     # Rates and counts out of the way; the XML limits stay, they cost nothing.
     "benchmark": {
-        "connections_per_address": 0,
-        "auth_failures_per_address": 0, "auth_failures_per_account": 0,
-        "registrations_per_hour": 0, "registrations_per_day": 0,
-        "sessions_per_account": 100_000,
-        "session_byte_rate": 0, "session_byte_burst": 0, "session_stanza_rate": 0, "session_stanza_burst": 0,
+        **_UNHURRIED, "idle_seconds": 0, "sessions_per_account": 100_000,
         "offline_messages": _HUGE, "offline_bytes": _HUGE, "roster_items": 1_000_000,
         "pending_subscriptions": 1_000_000,
     },
-    # Counts as in operation, but no rate: a test does not wait, and all its clients share one address.
-    "test": {
-        "connections_per_address": 0,
-        "auth_failures_per_address": 0, "auth_failures_per_account": 0,
-        "registrations_per_hour": 0, "registrations_per_day": 0,
-        "session_byte_rate": 0, "session_byte_burst": 0, "session_stanza_rate": 0, "session_stanza_burst": 0,
-    },
+    # Counts as in operation, but no rates.
+    "test": _UNHURRIED,
 }  # fmt: skip
 
 
@@ -91,6 +92,9 @@ class Limits(BaseModel):
     connections_per_network: int = _limit(
         100, "the same of one /24 (IPv4) or /48 (IPv6)", "connections"
     )  # 11
+    authenticated_per_address: int = _limit(
+        2_000, "connections of one address (IPv6: of one /64) that have logged in; 0: any number", "connections", ge=0
+    )  # 11
     connection_rate: float = _limit(10, "new connections of one address", "per s", ge=0.01)  # 11
     connection_burst: int = _limit(40, "new connections of one address at once", "connections")  # 11
     auth_failures_per_address: int = _limit(
@@ -123,6 +127,28 @@ class Limits(BaseModel):
         20, "stanzas a client may send for long; 0: off", "stanzas per s", ge=0
     )  # 17
     session_stanza_burst: int = _limit(200, "stanzas it may send at once; 0: off", "stanzas", ge=0)  # 17
+    account_byte_rate: int = _limit(
+        65_536, "what all devices of an account together may send for long; 0: off", "bytes per s", ge=0
+    )  # 16
+    account_byte_burst: int = _limit(2_097_152, "what they may send at once", "bytes")  # 16
+    account_message_rate: float = _limit(
+        10, "messages that all devices of an account together may send for long; 0: off", "messages per s", ge=0
+    )  # 17
+    account_message_burst: int = _limit(100, "messages they may send at once", "messages")  # 17
+    account_presence_rate: float = _limit(
+        5, "presence stanzas they may send for long; 0: off", "stanzas per s", ge=0
+    )  # 17
+    account_presence_burst: int = _limit(100, "presence stanzas they may send at once", "stanzas")  # 17
+    account_iq_rate: float = _limit(15, "requests they may send for long; 0: off", "requests per s", ge=0)  # 17
+    account_iq_burst: int = _limit(300, "requests they may send at once", "requests")  # 17
+    new_recipients_per_minute: int = _limit(
+        30, "addresses outside its roster that an account may begin to write to in a minute; 0: any number",
+        "addresses", ge=0,
+    )  # 17
+    idle_seconds: int = _limit(
+        840, "silence after which a client is asked whether it is there; 0: only the system's TCP keep-alive asks",
+        "s", ge=0, le=86_400,
+    )  # 23
 
     # --- what an account may keep ---------------------------------------------------------------------------
     offline_messages: int = _limit(1_000, "messages stored for an account that is away", "messages")  # 24
@@ -155,13 +181,21 @@ class Limits(BaseModel):
             rescan_bytes=524_288,
         )  # fmt: skip
 
-    def session_buckets(self, now: float) -> tuple[TokenBucket, TokenBucket] | None:
-        """What bounds a session's rate (rows 16, 17): bytes, stanzas. None where both are off."""
-        by_bytes = _bucket(self.session_byte_rate, self.session_byte_burst, now)
-        by_stanzas = _bucket(self.session_stanza_rate, self.session_stanza_burst, now)
-        if by_bytes is None and by_stanzas is None:
-            return None
-        return by_bytes or _unbounded(now), by_stanzas or _unbounded(now)
+    def session_rates(self, now: float) -> Rates | None:
+        """What bounds the rate of a session (rows 16, 17). None where all is off."""
+        return _rates({
+            "bytes": _bucket(self.session_byte_rate, self.session_byte_burst, now),
+            "stanzas": _bucket(self.session_stanza_rate, self.session_stanza_burst, now),
+        })  # fmt: skip
+
+    def account_rates(self, now: float) -> Rates | None:
+        """What bounds the rate of all sessions of an account together (rows 16, 17). None where all is off."""
+        return _rates({
+            "bytes": _bucket(self.account_byte_rate, self.account_byte_burst, now),
+            "message": _bucket(self.account_message_rate, self.account_message_burst, now),
+            "presence": _bucket(self.account_presence_rate, self.account_presence_burst, now),
+            "iq": _bucket(self.account_iq_rate, self.account_iq_burst, now),
+        })  # fmt: skip
 
 
 def _bucket(rate: float, burst: float, now: float) -> TokenBucket | None:
@@ -169,8 +203,9 @@ def _bucket(rate: float, burst: float, now: float) -> TokenBucket | None:
     return TokenBucket(rate, burst or rate, now) if rate else None
 
 
-def _unbounded(now: float) -> TokenBucket:
-    return TokenBucket(_HUGE, _HUGE, now)
+def _rates(buckets: Mapping[str, TokenBucket | None]) -> Rates | None:
+    kept = {name: bucket for name, bucket in buckets.items() if bucket is not None}
+    return Rates(kept) if kept else None
 
 
 class TokenBucket:
@@ -197,6 +232,24 @@ class TokenBucket:
         self._level -= amount
         # What rounding leaves of a debt is none.
         return 0.0 if self._level > -1e-9 else -self._level / self._rate
+
+
+class Rates:
+    """Buckets by what they count: "bytes", "stanzas", and kinds of stanza ("message", "presence", "iq")."""
+
+    __slots__ = ("_buckets",)
+
+    def __init__(self, buckets: Mapping[str, TokenBucket]) -> None:
+        self._buckets = buckets
+
+    def take(self, now: float, size: int, kinds: Sequence[str]) -> float:
+        """Count `size` bytes with stanzas of these `kinds`; returns the seconds until the longest debt is paid."""
+        wait = 0.0
+        for name, bucket in self._buckets.items():
+            amount = size if name == "bytes" else len(kinds) if name == "stanzas" else kinds.count(name)
+            if amount:
+                wait = max(wait, bucket.take(now, amount))
+        return wait
 
 
 class LimitCounters:

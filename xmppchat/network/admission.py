@@ -1,4 +1,4 @@
-"""Who may open a connection: limits per address and network for peers that have not authenticated.
+"""Who may open a connection: limits per address and network, tight for peers that have not authenticated.
 
 All tables are bounded. IPv6 is counted by /64 as one address, because a host chooses the rest itself.
 """
@@ -14,26 +14,40 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 class Place:
-    """One peer's place among the strangers; `leave` gives it back and may be called more than once."""
+    """One peer's place: among the strangers, then among the members. `keys` are empty for exempt peers."""
 
-    __slots__ = ("_admission", "_keys")
+    __slots__ = ("_admission", "_is_member", "_keys")
 
     def __init__(self, admission: Admission, keys: tuple[bytes, ...]) -> None:
         self._admission = admission
         self._keys = keys
+        self._is_member = False
+
+    def authenticated(self) -> bool:
+        """The peer is no stranger any more; False where too many of its address are members already."""
+        if self._is_member or not self._keys:
+            return True
+        if not self._admission._join(self._keys):
+            return False
+        self._is_member = True
+        return True
 
     def leave(self) -> None:
-        """The peer has authenticated or is gone."""
+        """The peer is gone. May be called more than once."""
         keys, self._keys = self._keys, ()
-        self._admission._leave(keys)
+        if self._is_member:
+            self._admission._resign(keys)
+        else:
+            self._admission._leave(keys)
 
 
 class Admission:
-    """Counts connections before authentication and how fast new ones come.
+    """Counts connections by address, and how fast new ones come.
 
-    `per_address` and `per_network` (/24 or /48) bound the strangers at one time, `total` those of the whole
-    server; `rate` (per second) and `burst` bound new connections of one address. `exempt` networks are never
-    refused or counted. At most `table` addresses are remembered for the rate. `refusals` counts by reason.
+    `per_address` and `per_network` (/24 or /48) bound the strangers (who have not authenticated) at one time, `total`
+    those of the whole server; `rate` (per second) and `burst` bound new connections of one address. `members` bounds
+    those of one address that have authenticated, 0 not. `exempt` networks are never refused or counted. At most
+    `table` addresses are remembered for the rate. `refused` is told the name of the limit, `refusals` counts by reason.
     """
 
     def __init__(
@@ -44,7 +58,9 @@ class Admission:
         total: int = 10_000,
         rate: float = 10.0,
         burst: int = 40,
+        members: int = 0,
         exempt: Iterable[str] = LOOPBACK,
+        refused: Callable[[str], object] = lambda _: None,
         table: int = 10_000,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -52,6 +68,9 @@ class Admission:
         self._per_address = per_address
         self._per_network = per_network
         self._total = total
+        self._max_members = members
+        self._members: dict[bytes, int] = {}
+        self._refused = refused
         self._interval = 1.0 / rate
         self._tolerance = (burst - 0.5) / rate  # half a token for the rounding of sums
         self._exempt: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(x) for x in exempt)
@@ -82,6 +101,7 @@ class Admission:
         reason = self._refusal(*keys)
         if reason is not None:
             self.refusals[reason] += 1
+            self._refused(_LIMITS[reason])
             return None
         for key in keys:
             self._strangers[key] = self._strangers.get(key, 0) + 1
@@ -115,16 +135,41 @@ class Admission:
             del remembered[key]
         self._full_at = remembered
 
+    def _join(self, keys: tuple[bytes, ...]) -> bool:
+        host = keys[0]
+        if self._max_members and self._members.get(host, 0) >= self._max_members:
+            self.refusals["members"] += 1
+            self._refused("authenticated_per_address")
+            return False
+        self._members[host] = self._members.get(host, 0) + 1
+        self._leave(keys)
+        return True
+
+    def _resign(self, keys: tuple[bytes, ...]) -> None:
+        if keys:
+            _decrement(self._members, keys[0])
+
     def _leave(self, keys: tuple[bytes, ...]) -> None:
         if not keys:
             return
         self._count -= 1
         for key in keys:
-            left = self._strangers[key] - 1
-            if left:
-                self._strangers[key] = left
-            else:
-                del self._strangers[key]
+            _decrement(self._strangers, key)
+
+
+#: Names of the limits, by reason of a refusal.
+_LIMITS = {
+    "rate": "connection_rate", "address": "connections_per_address", "network": "connections_per_network",
+    "total": "connections_in_all",
+}  # fmt: skip
+
+
+def _decrement(counts: dict[bytes, int], key: bytes) -> None:
+    left = counts[key] - 1
+    if left:
+        counts[key] = left
+    else:
+        del counts[key]
 
 
 def _keys(peer: IPv4Address | IPv6Address) -> tuple[bytes, bytes]:

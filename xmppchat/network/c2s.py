@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -12,20 +13,22 @@ import structlog
 from xmppchat.core.account import Account
 from xmppchat.core.authentication import Authenticator
 from xmppchat.core.kernel import Kernel
-from xmppchat.core.limits import TokenBucket
+from xmppchat.core.limits import Rates
 from xmppchat.core.runtime import Timer
 from xmppchat.core.services import RegistrationService
 from xmppchat.core.session import Session
 from xmppchat.jid import JID, InvalidJID
+from xmppchat.network.login import Login
+from xmppchat.network.transport import OVERFLOW, STALLED
+from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import (
     BadRequest,
     ConnectionTimeout,
     ResourceConstraint,
     StreamError,
     StreamInternalServerError,
-    StreamPolicyViolation,
 )
-from xmppchat.protocol.sasl import Challenge, Exchange, Failure, NeedKeys, NeedPasswordCheck, Step, Success
+from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import MalformedAddress, Stanza
 from xmppchat.protocol.stream import Phase, Stream, StreamSettings
 from xmppchat.protocol.stream_events import (
@@ -42,8 +45,11 @@ from xmppchat.protocol.stream_events import (
 
 log = structlog.get_logger(__name__)
 
-#: Attempts to log in on one connection: clients go down the list of mechanisms with one password (RFC 6120 §6.4.5).
-MAX_ATTEMPTS = 5
+#: How often it is looked at who is silent, s.
+LOOK_SECONDS = 30.0
+#: What a byte costs of the byte rate where nothing but whitespace comes: 1 KiB a second instead of 16.
+WHITESPACE_PRICE = 16
+
 
 
 class Wire(Protocol):
@@ -55,7 +61,7 @@ class Wire(Protocol):
     def is_secure(self) -> bool: ...
     def write(self, data: bytes) -> None: ...
     def start_tls(self, source: Any) -> None: ...
-    def authenticated(self) -> None: ...
+    def authenticated(self) -> bool: ...
     def pause_reading(self, reason: str) -> None: ...
     def resume_reading(self, reason: str) -> None: ...
     def close(self, reason: str = ...) -> None: ...
@@ -74,13 +80,25 @@ class Connections:
         self.contexts = contexts
         self.open: set[Connection] = set()
         self._gone: asyncio.Event | None = None
+        self._watch: Timer | None = None
 
     def new(self) -> Connection:
         """A connection for a transport that was just accepted."""
         return Connection(self)
 
+    def watch(self) -> None:
+        """Look who is silent, and again after :data:`LOOK_SECONDS`, until the server stops."""
+        idle = self.kernel.limits.idle_seconds
+        if idle:
+            patience = max(1, math.ceil(idle / LOOK_SECONDS))
+            for connection in list(self.open):
+                connection.watch(patience)
+        self._watch = self.kernel.clock.call_later(LOOK_SECONDS, self.watch)
+
     def close_all(self, error: StreamError) -> None:
         """End every stream."""
+        if self._watch is not None:
+            self._watch.cancel()
         for connection in list(self.open):
             connection.close(error)
 
@@ -102,19 +120,18 @@ class Connection:
     """One client. Its :class:`Stream` says what happened, the kernel what follows."""
 
     __slots__ = (
-        "_attempts", "_buckets", "_deadline", "_exchange", "_guesses", "_progress_at", "_shared", "_started_at",
-        "_stream", "_username", "_wire", "session",
+        "_deadline", "_is_limited", "_login", "_progress_at", "_rates", "_shared", "_silence", "_started_at",
+        "_stream", "_wire", "session",
     )
 
     def __init__(self, shared: Connections) -> None:
         self._shared = shared
         self._wire: Wire
         self._stream: Stream
-        self._exchange: Exchange | None = None
-        self._username = ""
-        self._attempts = 0
-        self._guesses: set[tuple[str, str]] = set()
-        self._buckets: tuple[TokenBucket, TokenBucket] | None = None
+        self._login: Login | None = None  # from the first attempt until a resource is bound
+        self._rates: Rates | None = None
+        self._is_limited = False
+        self._silence = 0  # looks of the watch since anything came
         self._deadline: Timer | None = None
         self.session: Session | None = None
 
@@ -140,15 +157,16 @@ class Connection:
         if not data:
             self.close(None)
             return
+        self._silence = 0
         events = self._stream.receive(data)
-        if self._buckets is not None:
-            self._account(len(data), len(events))
+        if self._is_limited:
+            self._charge(data, events)
         if events:
             self._handle(events)
         if self._stream.phase is Phase.BOUND:
             self.flush()
         else:
-            self._resume()  # what was answered in place may have more behind it
+            self.resume()  # what was answered in place may have more behind it
 
     def writable(self, is_writable: bool) -> None:
         """See :class:`~xmppchat.network.transport.Handler`. A client that does not read is not read either."""
@@ -159,7 +177,10 @@ class Connection:
 
     def disconnected(self, reason: str) -> None:
         """See :class:`~xmppchat.network.transport.Handler`."""
+        if reason in (OVERFLOW, STALLED):
+            self._shared.kernel.limit_counters.fired("send_buffer")
         self._shared.left(self)
+        self._login = None  # they know each other: only the garbage collector would free both
         self._stop_deadline()
         self._stream.close(None)
         self._end_session()
@@ -210,13 +231,8 @@ class Connection:
             case StartTlsRequested():
                 self.flush()
                 self._wire.start_tls(self._shared.contexts)
-            case SaslStarted():
-                self._sasl_started(event)
-            case SaslResponded():
-                if self._exchange is not None:
-                    self._sasl_step(self._exchange, self._exchange.respond(event.data))
-            case SaslAborted():
-                self._exchange = None
+            case SaslStarted() | SaslResponded() | SaslAborted():
+                self._log_in(event)
             case RegistrationRequested():
                 self._shared.kernel.tasks.spawn(self._register(event), name="registration")
             case BindRequested():
@@ -229,6 +245,8 @@ class Connection:
         self._stop_deadline()
         if error is not None:
             level = log.info if self.session is not None else log.debug
+            if error.condition == "policy-violation":
+                self._shared.kernel.limit_counters.fired("stream_policy")
             level("stream error", condition=error.condition, text=error.text, peer=self._wire.address)
         self._end_session()
         self._wire.close(error.condition if error is not None else "stream closed")
@@ -238,82 +256,22 @@ class Connection:
         if session is not None:
             self._shared.kernel.end_session(session)
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
         """An answer was given: write it, and look at what the client sent meanwhile."""
         self.flush()
         while events := self._stream.resume():
             self._handle(events)
         self.flush()
 
-    # --- SASL -------------------------------------------------------------------------------------------
+    def _log_in(self, event: SaslStarted | SaslResponded | SaslAborted) -> None:
+        if self._login is None:
+            shared = self._shared
+            self._login = Login(shared.kernel, shared.authenticator, self._stream, self._wire.address, self)
+        self._login.handle(event)
 
-    def _sasl_started(self, event: SaslStarted) -> None:
-        shared = self._shared
-        if not shared.authenticator.may_try(self._wire.address):
-            shared.kernel.limit_counters.fired("auth_failures")
-            self._sasl_failed(Failure("temporary-auth-failure", "too many failed attempts; try again later"))
-            return
-        self._username = ""
-        exchange = shared.authenticator.create(
-            event.mechanism, self._stream.domain, dict(self._stream.channel_bindings)
-        )
-        self._exchange = exchange
-        self._sasl_step(exchange, exchange.start(event.initial))
-
-    def _sasl_step(self, exchange: Exchange, step: Step) -> None:
-        if isinstance(step, (NeedKeys, NeedPasswordCheck)):
-            self._username = step.username
-            step = self._shared.authenticator.at_hand(exchange, step, self._stream.domain, self._wire.address)
-        if isinstance(step, (Challenge, Failure, Success)):
-            self._sasl_answer(exchange, step)
-        else:
-            self._shared.kernel.tasks.spawn(self._sasl_look_up(exchange, step), name="login")
-
-    async def _sasl_look_up(self, exchange: Exchange, step: Step) -> None:
-        try:
-            answer: Step = await self._shared.authenticator.proceed(
-                exchange, step, self._stream.domain, self._wire.address
-            )
-        except ResourceConstraint as error:
-            answer = Failure("temporary-auth-failure", error.text)
-        except Exception:
-            log.exception("login could not be checked")
-            answer = Failure("temporary-auth-failure", "the server cannot check this at the moment")
-        if self._exchange is exchange:  # not aborted, not disconnected meanwhile
-            self._sasl_answer(exchange, answer)
-            self._resume()
-
-    def _sasl_answer(self, exchange: Exchange, answer: Step) -> None:
-        if self._stream.phase is not Phase.AUTHENTICATING:
-            return
-        if isinstance(answer, Challenge):
-            self._stream.sasl_challenge(answer.data)
-        elif isinstance(answer, Success):
-            self._exchange = None
-            self._username = answer.username
-            self._stream.sasl_succeeded(answer.data)
-            self._wire.authenticated()
-        elif isinstance(answer, Failure):
-            self._sasl_failed(answer)
-
-    def _sasl_failed(self, failure: Failure) -> None:
-        exchange, self._exchange = self._exchange, None
-        mechanism = exchange.name if exchange is not None else ""
-        self._attempts += 1
-        if failure.condition == "not-authorized":
-            self._count_guess(mechanism)
-        self._stream.sasl_failed(failure.condition, failure.text)
-        if self._attempts >= MAX_ATTEMPTS:
-            self.close(StreamPolicyViolation("too many failed attempts to log in"))
-
-    def _count_guess(self, mechanism: str) -> None:
-        """One password by several mechanisms is one guess; another name, or a mechanism again, is another."""
-        name = self._username.casefold()
-        is_first = all(name != of for of, _ in self._guesses)
-        if is_first or (name, mechanism) in self._guesses:
-            self._shared.authenticator.failed(self._username, self._stream.domain, self._wire.address)
-        self._guesses.add((name, mechanism))
-        log.info("login failed", domain=self._stream.domain, peer=self._wire.address)
+    def authenticated(self) -> bool:
+        """See :class:`~xmppchat.network.login.Owner`."""
+        return self._wire.authenticated()
 
     # --- registration, binding --------------------------------------------------------------------------
 
@@ -329,12 +287,13 @@ class Connection:
             answer = await service.register(self._stream.domain, request, self._wire.address)
         if self._stream.phase is not Phase.CLOSED and answer is not None:
             self._stream.answer_registration(answer)
-            self._resume()
+            self.resume()
 
     def _bind(self, resource: str) -> None:
         kernel = self._shared.kernel
+        assert self._login is not None, "who binds has logged in"
         try:
-            account_jid = JID.parse(f"{self._username}@{self._stream.domain}")
+            account_jid = JID.parse(f"{self._login.username}@{self._stream.domain}")
             jid = account_jid.with_resource(resource or kernel.ids.token())
         except InvalidJID:
             self._stream.bind_failed(BadRequest("this resource is not a valid one; leave it out to get one"))
@@ -351,29 +310,56 @@ class Connection:
         if len(account.sessions) >= kernel.limits.sessions_per_account and jid.resource not in account.sessions:
             kernel.limit_counters.fired("sessions_per_account")
             self._stream.bind_failed(ResourceConstraint("too many devices are connected; disconnect one first"))
-            self._resume()
+            self.resume()
             return
         session = Session(jid, account, self, peer=self._wire.address, connected_at=kernel.clock.now(),
                           lang=self._stream.lang)
         self.session = session
+        self._login = None
         self._stop_deadline()
-        self._buckets = kernel.limits.session_buckets(kernel.clock.monotonic())
+        self._limit_rates(account)
         kernel.add_session(session)
         self._stream.bound(jid)
-        self._resume()
+        self.resume()
 
     # --- limits -----------------------------------------------------------------------------------------
 
-    def _account(self, size: int, stanzas: int) -> None:
-        """Limits 16 and 17: who sends faster than allowed is read more slowly, and loses nothing."""
-        assert self._buckets is not None
-        now = self._shared.kernel.clock.monotonic()
-        by_bytes, by_stanzas = self._buckets
-        wait = max(by_bytes.take(now, size), by_stanzas.take(now, stanzas))
-        if wait > 0:
-            self._shared.kernel.limit_counters.fired("session_rate")
-            self._wire.pause_reading("rate")
-            self._shared.kernel.clock.call_later(wait, self._wire.resume_reading, "rate")
+    def _limit_rates(self, account: Account) -> None:
+        """Limits 16 and 17 count for the session, and for all sessions of its account together."""
+        kernel = self._shared.kernel
+        now = kernel.clock.monotonic()
+        if account.rates is None:
+            account.rates = kernel.limits.account_rates(now)
+        self._rates = kernel.limits.session_rates(now)
+        self._is_limited = self._rates is not None or account.rates is not None
+
+    def _charge(self, data: bytes, events: list[Event]) -> None:
+        """Who sends faster than allowed is read more slowly, and loses nothing."""
+        kernel = self._shared.kernel
+        now = kernel.clock.monotonic()
+        kinds = [event.element.name for event in events if isinstance(event, StanzaReceived)]
+        # Whitespace keeps a connection alive; more than a byte now and then is no use to anybody (limit 10).
+        size = len(data) if kinds or not data.isspace() else len(data) * WHITESPACE_PRICE
+        of_account = self.session.account.rates if self.session is not None else None
+        for name, rates in (("session_rate", self._rates), ("account_rate", of_account)):
+            wait = rates.take(now, size, kinds) if rates is not None else 0.0
+            if wait > 0:
+                kernel.limit_counters.fired(name)
+                self._wire.pause_reading(name)
+                kernel.clock.call_later(wait, self._wire.resume_reading, name)
+
+    def watch(self, patience: int) -> None:
+        """One look at who is silent (limit 23), every :data:`LOOK_SECONDS`; after `patience` it is asked for a sign."""
+        self._silence += 1
+        if self.session is None or self._silence < patience:
+            return
+        if self._silence > patience + 1:  # a whole interval to answer in
+            self._shared.kernel.limit_counters.fired("idle")
+            self.close(ConnectionTimeout("nothing came for a long time, not even an answer to a ping"))
+        elif self._silence == patience:
+            ping = Element("ping", NS.PING)
+            kernel, jid = self._shared.kernel, self.session.jid
+            kernel.iq.request(jid, ping, lambda _: None, domain=jid.domain)
 
     def _progress(self) -> None:
         self._progress_at = self._shared.kernel.clock.monotonic()

@@ -138,7 +138,7 @@ class Listener:
     async def _adopt(self, connection: socket.socket, place: Place) -> None:
         try:
             handler = self._factory()
-            transport = Transport(handler, tls=self._contexts, release=place.leave, timers=self._timers)
+            transport = Transport(handler, tls=self._contexts, place=place, timers=self._timers)
             await asyncio.get_running_loop().connect_accepted_socket(lambda: transport, connection)
         except BaseException as error:
             place.leave()

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from xmppchat.network.admission import plain_address
+from xmppchat.network.admission import Place, plain_address
 from xmppchat.network.tls import TlsChannel, TlsFailed, TlsSource
 
 HANDSHAKE_SECONDS = 15.0
@@ -21,7 +21,9 @@ KEEPALIVE_SECONDS = 180
 """Silence after which the kernel asks the peer whether it is there; thrice without an answer, and it is gone."""
 SOFT_BUFFER = 1024 * 1024
 HARD_BUFFER = 4 * 1024 * 1024
-_OVERFLOW = f"more than {HARD_BUFFER} bytes wait for the peer"
+#: Reasons for which a peer that does not read is cut (reliability.md, limit 19).
+OVERFLOW = f"more than {HARD_BUFFER} bytes wait for the peer"
+STALLED = f"the peer took nothing for {STALL_SECONDS:.0f} s"
 LINGER_BYTES = 256 * 1024
 """What a peer may still send after we have closed; more, and the connection is cut."""
 
@@ -67,13 +69,13 @@ class Handler(Protocol):
 class Transport(asyncio.Protocol):
     """A connection as the layers above see it.
 
-    `tls` makes it direct TLS from the first byte. `release` is called once: when the peer has authenticated
-    or the connection is gone, whichever comes first.
+    `tls` makes it direct TLS from the first byte. `place` is told when the peer has authenticated, and when the
+    connection is gone.
     """
 
     __slots__ = (
         "_direct", "_drained", "_handler", "_has_ended", "_is_choked", "_is_closing", "_is_lost",
-        "_lingered", "_loop", "_out", "_out_size", "_pauses", "_reason", "_release", "_socket",
+        "_lingered", "_loop", "_out", "_out_size", "_pauses", "_place", "_reason", "_socket",
         "_timer", "_timers", "_tls", "_written", "address", "is_writable",
     )  # fmt: skip
 
@@ -82,7 +84,7 @@ class Transport(asyncio.Protocol):
         handler: Handler,
         *,
         tls: TlsSource | None = None,
-        release: Callable[[], None] | None = None,
+        place: Place | None = None,
         timers: Timers | None = None,
     ) -> None:
         self.address = ""
@@ -91,7 +93,7 @@ class Transport(asyncio.Protocol):
         """What `Handler.writable` said last."""
         self._handler = handler
         self._direct = tls
-        self._release = release
+        self._place = place
         self._loop = asyncio.get_running_loop()
         self._timers: Timers = timers or self._loop
         self._timer: Timer | None = None
@@ -136,7 +138,7 @@ class Transport(asyncio.Protocol):
         self._out_size += len(data)
         if self._out_size > SOFT_BUFFER:
             if self._out_size > HARD_BUFFER:
-                self.abort(_OVERFLOW)
+                self.abort(OVERFLOW)
             else:
                 self._update_writable()
 
@@ -155,11 +157,9 @@ class Transport(asyncio.Protocol):
         self._arm(HANDSHAKE_SECONDS, self._handshake_expired)
         self._receive_tls(b"")  # a client's layer speaks first
 
-    def authenticated(self) -> None:
-        """The peer has proved who it is: it no longer counts against the limits for strangers."""
-        release, self._release = self._release, None
-        if release is not None:
-            release()
+    def authenticated(self) -> bool:
+        """The peer has proved who it is, so the limits for strangers are off; False: too many are here already."""
+        return self._place is None or self._place.authenticated()
 
     def pause_reading(self, reason: str) -> None:
         """Read nothing more until `resume_reading` has been called for every reason given."""
@@ -251,7 +251,8 @@ class Transport(asyncio.Protocol):
         self._disarm()
         self._out.clear()
         self._out_size = 0
-        self.authenticated()
+        if self._place is not None:
+            self._place.leave()
         reason = self._reason or (f"connection lost: {error}" if error else "closed by the peer")
         # The handler knows us and we know it: without the cut only the garbage collector would free both.
         handler, self._handler = self._handler, _NOBODY
@@ -314,7 +315,7 @@ class Transport(asyncio.Protocol):
         if not waiting:
             return
         if waiting > HARD_BUFFER:
-            self.abort(_OVERFLOW)
+            self.abort(OVERFLOW)
         elif self._timer is None:
             self._drained = self._written - waiting
             self._arm(STALL_SECONDS, self._check_progress)
@@ -327,7 +328,7 @@ class Transport(asyncio.Protocol):
             return
         drained = self._written - waiting
         if drained == self._drained:
-            self.abort(f"the peer took nothing for {STALL_SECONDS:.0f} s")
+            self.abort(STALLED)
             return
         self._drained = drained
         self._arm(STALL_SECONDS, self._check_progress)

@@ -52,8 +52,9 @@ class MemoryTransport:
         """Never asked for: the connection is secure from the first byte."""
         raise AssertionError("TLS is in place already")
 
-    def authenticated(self) -> None:
+    def authenticated(self) -> bool:
         """A real transport changes its limits here."""
+        return True
 
     def pause_reading(self, reason: str) -> None:
         """Keep what the client sends until reading goes on."""

@@ -1,0 +1,101 @@
+"""Strangers: an account begins to write to only so many addresses outside its roster (reliability.md, limit 17).
+
+Who sends spam needs new recipients all the time; people need a few. A recipient counts once, and not at all while it
+is in the roster.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from xmppchat.core import events
+from xmppchat.core.account import Account
+from xmppchat.core.component import OUTBOUND, Component, ComponentConfig, Stage, on, stage
+from xmppchat.core.limits import TokenBucket
+from xmppchat.core.pipeline import PASS, Passage, Refuse
+from xmppchat.core.services import RosterService
+from xmppchat.jid import JID
+from xmppchat.protocol.errors import PolicyViolation
+from xmppchat.protocol.stanza import Stanza
+
+#: Accounts whose recipients are remembered, and recipients of each; the oldest are forgotten first.
+MAX_ACCOUNTS = 10_000
+MAX_KNOWN = 1_000
+
+
+class Acquaintances:
+    """Whom an account has to do with beside its roster, and how many more it may begin with."""
+
+    __slots__ = ("_known", "bucket")
+
+    def __init__(self, per_minute: int, now: float) -> None:
+        self.bucket = TokenBucket(per_minute / 60, per_minute, now)
+        self._known: OrderedDict[str, None] = OrderedDict()
+
+    def knows(self, bare: str) -> bool:
+        """Whether `bare` is one of them."""
+        return bare in self._known
+
+    def add(self, bare: str) -> None:
+        """`bare` is one of them from now on."""
+        self._known[bare] = None
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+
+
+class Strangers(Component[ComponentConfig]):
+    """Screens messages and subscription requests to addresses that the sender has nothing to do with yet."""
+
+    name = "strangers"
+    requires = (RosterService,)
+
+    def setup(self) -> None:
+        """Find the rosters."""
+        self._roster = self.kernel.services.get(RosterService)
+        self._accounts: OrderedDict[str, Acquaintances] = OrderedDict()
+
+    @stage(Stage.SCREEN, OUTBOUND)
+    def screen(self, passage: Passage) -> Refuse | None:
+        """Refuse what goes to one stranger too many. (Nothing was begun: the sender may try again later.)"""
+        if not self.kernel.limits.new_recipients_per_minute or not _begins(passage.stanza):
+            return PASS
+        account, to = passage.account, passage.stanza.to
+        if to is None or not to.local or to.bare == account.jid.bare or self._is_known(account, to):
+            return PASS
+        acquaintances = self._of(account)
+        now = self.kernel.clock.monotonic()
+        if acquaintances.bucket.take(now, 1) > 0:
+            acquaintances.bucket.take(now, -1)  # what is refused was not begun
+            self.kernel.limit_counters.fired("new_recipients_per_minute")
+            text = "you begin to write to too many people at once; wait a minute, or add them to your contacts"
+            return Refuse(PolicyViolation(text, type="wait"), "too many new recipients")
+        acquaintances.add(to.bare)
+        return PASS
+
+    @on(events.AccountDeleted)
+    def forget(self, event: events.AccountDeleted) -> None:
+        """A deleted account knows nobody."""
+        self._accounts.pop(event.account.jid.bare, None)
+
+    def _is_known(self, account: Account, other: JID) -> bool:
+        acquaintances = self._accounts.get(account.jid.bare)
+        return (acquaintances is not None and acquaintances.knows(other.bare)) or (
+            self._roster.item(account, other) is not None
+        )
+
+    def _of(self, account: Account) -> Acquaintances:
+        bare = account.jid.bare
+        acquaintances = self._accounts.get(bare)
+        if acquaintances is None:
+            limit = self.kernel.limits.new_recipients_per_minute
+            acquaintances = self._accounts[bare] = Acquaintances(limit, self.kernel.clock.monotonic())
+            if len(self._accounts) > MAX_ACCOUNTS:
+                self._accounts.popitem(last=False)
+        return acquaintances
+
+
+def _begins(stanza: Stanza) -> bool:
+    """Whether this may begin something between two people."""
+    if stanza.kind == "presence":
+        return stanza.type == "subscribe"
+    return stanza.kind == "message" and stanza.type != "error"

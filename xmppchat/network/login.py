@@ -1,0 +1,125 @@
+"""Login of one connection (RFC 6120 §6): runs SASL exchanges between its stream and the accounts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import structlog
+
+from xmppchat.core.authentication import Authenticator
+from xmppchat.core.kernel import Kernel
+from xmppchat.protocol.errors import ResourceConstraint, StreamError, StreamPolicyViolation, StreamResourceConstraint
+from xmppchat.protocol.sasl import Challenge, Exchange, Failure, NeedKeys, NeedPasswordCheck, Step, Success
+from xmppchat.protocol.stream import Phase, Stream
+from xmppchat.protocol.stream_events import SaslAborted, SaslResponded, SaslStarted
+
+log = structlog.get_logger(__name__)
+
+#: Attempts to log in on one connection: clients go down the list of mechanisms with one password (RFC 6120 §6.4.5).
+MAX_ATTEMPTS = 5
+
+
+class Owner(Protocol):
+    """The connection that logs in."""
+
+    def resume(self) -> None:
+        """An answer was given, not in place: write it and go on."""
+
+    def close(self, error: StreamError | None) -> None:
+        """End the stream."""
+
+    def authenticated(self) -> bool:
+        """The peer has proved who it is; False where there is no room for it."""
+
+
+class Login:
+    """The exchanges of one connection. `username` is who the last one was about, proven once it succeeded."""
+
+    __slots__ = ("_attempts", "_authenticator", "_exchange", "_guesses", "_kernel", "_owner", "_peer", "_stream",
+                 "username")  # fmt: skip
+
+    def __init__(self, kernel: Kernel, authenticator: Authenticator, stream: Stream, peer: str, owner: Owner) -> None:
+        self._kernel = kernel
+        self._authenticator = authenticator
+        self._stream = stream
+        self._peer = peer
+        self._owner = owner
+        self._exchange: Exchange | None = None
+        self._attempts = 0
+        self._guesses: set[tuple[str, str]] = set()
+        self.username = ""
+
+    def handle(self, event: SaslStarted | SaslResponded | SaslAborted) -> None:
+        """What the client said."""
+        if isinstance(event, SaslStarted):
+            self._start(event)
+        elif isinstance(event, SaslAborted):
+            self._exchange = None
+        elif self._exchange is not None:
+            self._step(self._exchange, self._exchange.respond(event.data))
+
+    def _start(self, event: SaslStarted) -> None:
+        if not self._authenticator.may_try(self._peer):
+            self._kernel.limit_counters.fired("auth_failures")
+            self._failed(Failure("temporary-auth-failure", "too many failed attempts; try again later"))
+            return
+        self.username = ""
+        bindings: dict[str, bytes] = dict(self._stream.channel_bindings)
+        exchange = self._authenticator.create(event.mechanism, self._stream.domain, bindings)
+        self._exchange = exchange
+        self._step(exchange, exchange.start(event.initial))
+
+    def _step(self, exchange: Exchange, step: Step) -> None:
+        if isinstance(step, (NeedKeys, NeedPasswordCheck)):
+            self.username = step.username
+            step = self._authenticator.at_hand(exchange, step, self._stream.domain, self._peer)
+        if isinstance(step, (Challenge, Failure, Success)):
+            self._answer(exchange, step)
+        else:
+            self._kernel.tasks.spawn(self._look_up(exchange, step), name="login")
+
+    async def _look_up(self, exchange: Exchange, step: Step) -> None:
+        try:
+            answer: Step = await self._authenticator.proceed(exchange, step, self._stream.domain, self._peer)
+        except ResourceConstraint as error:
+            answer = Failure("temporary-auth-failure", error.text)
+        except Exception:
+            log.exception("login could not be checked")
+            answer = Failure("temporary-auth-failure", "the server cannot check this at the moment")
+        if self._exchange is exchange:  # not aborted, not disconnected meanwhile
+            self._answer(exchange, answer)
+            self._owner.resume()
+
+    def _answer(self, exchange: Exchange, answer: Step) -> None:
+        if self._stream.phase is not Phase.AUTHENTICATING:
+            return
+        if isinstance(answer, Challenge):
+            self._stream.sasl_challenge(answer.data)
+        elif isinstance(answer, Success):
+            self._exchange = None
+            self.username = answer.username
+            if self._owner.authenticated():
+                self._stream.sasl_succeeded(answer.data)
+            else:
+                self._owner.close(StreamResourceConstraint("too many devices are connected from your network"))
+        elif isinstance(answer, Failure):
+            self._failed(answer)
+
+    def _failed(self, failure: Failure) -> None:
+        exchange, self._exchange = self._exchange, None
+        mechanism = exchange.name if exchange is not None else ""
+        self._attempts += 1
+        if failure.condition == "not-authorized":
+            self._count_guess(mechanism)
+        self._stream.sasl_failed(failure.condition, failure.text)
+        if self._attempts >= MAX_ATTEMPTS:
+            self._owner.close(StreamPolicyViolation("too many failed attempts to log in"))
+
+    def _count_guess(self, mechanism: str) -> None:
+        """One password by several mechanisms is one guess; another name, or a mechanism again, is another."""
+        name = self.username.casefold()
+        is_first = all(name != of for of, _ in self._guesses)
+        if is_first or (name, mechanism) in self._guesses:
+            self._authenticator.failed(self.username, self._stream.domain, self._peer)
+        self._guesses.add((name, mechanism))
+        log.info("login failed", domain=self._stream.domain, peer=self._peer)
