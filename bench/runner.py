@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from bench import generator
 from bench.generator import Figures, GeneratorError
 from bench.machine import choose_cores, machine_facts
+from bench.population import Population
 from bench.servers import (
     DefaultLimitsXmppchatServer,
     EjabberdServer,
@@ -95,6 +97,7 @@ class Runner:
         self._server_cores, self._generator_core = choose_cores()
         self._certificate = make_certificate(directory / "tls", "bench.test")
         self._registered: set[str] = set()
+        self._populated: set[str] = set()
         self._broken: set[str] = set()
         self._hosts: dict[str, str] = {}  # a server family keeps its address, and its accounts, for the whole run
 
@@ -118,9 +121,19 @@ class Runner:
     def _applies(kind: type[Server], workload: Workload) -> bool:
         return workload.with_default_limits or kind is not DefaultLimitsXmppchatServer
 
-    def _server(self, kind: type[Server]) -> Server:
+    def _server(self, kind: type[Server], population: Population | None = None) -> Server:
+        folder = kind.family if population is None else f"{kind.family}-{population.key}"
+        server = self._new(kind, folder)
+        if population is not None and folder not in self._populated:
+            print(f"{kind.title}: makes a database of {population.accounts:,} accounts", flush=True)
+            server.prepare()
+            server.populate(population)
+            self._populated.add(folder)
+        return server
+
+    def _new(self, kind: type[Server], folder: str) -> Server:
         return kind(
-            self.directory / kind.family,
+            self.directory / folder,
             self._hosts.setdefault(kind.family, free_host()),
             domain="bench.test",
             certificate=self._certificate,
@@ -164,11 +177,15 @@ class Runner:
 
     def _measure(self, kind: type[Server], workload: Workload, round_number: int) -> Measurement:
         arguments = workload.quick_arguments if self.quick else workload.arguments
+        population = workload.quick_population if self.quick else workload.population
         figures: Figures = {}
         error = ""
         try:
-            with self._server(kind) as server:
-                figures = generator.run(server, arguments, core=self._generator_core)
+            server = self._server(kind, population)
+            began = time.monotonic()
+            with server:
+                start_s = time.monotonic() - began
+                figures = {**generator.run(server, arguments, core=self._generator_core), "start_s": start_s}
         except GeneratorError as failure:
             figures, error = failure.figures, str(failure)
         except (ServerError, OSError) as failure:

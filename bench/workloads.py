@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bench.population import Population
+
 IDLE_CONNECTIONS = 5000
 CONTACTS = 200
 QUICK_IDLE_CONNECTIONS = 300
 QUICK_CONTACTS = 40
 LOGIN_USERS = 400
+ONLINE = 2000
+ONLINE_CONTACTS = 50
+QUICK_ONLINE = 200
+COLD_ACCOUNTS = 100_000
+QUICK_COLD_ACCOUNTS = 500
 QUICK_LOGIN_USERS = 150
 
 
@@ -38,6 +45,9 @@ class Workload:
     also: tuple[Figure, ...] = ()
     with_default_limits: bool = False
     """Also done by xmppchat with its default limits."""
+    population: Population | None = None
+    quick_population: Population | None = None
+    """What is in the database from the beginning, in a folder of its own; None: the accounts of the other work."""
 
 
 _P50 = Figure("p50_ms", "p50 ms", 2, more_is_better=False)
@@ -132,6 +142,32 @@ WORKLOADS = (
             Figure("rss_mib", "MiB in all", 1, False),
             Figure("connect_all_s", "s until all are in", 1, False),
         ),
+    ),
+    Workload(
+        "online",
+        f"Memory of {ONLINE:,} online accounts with {ONLINE_CONTACTS} contacts",
+        f"As before, but each account has {ONLINE_CONTACTS} mutual contacts, who all come online too: rosters, and "
+        "presence to all of them at each login.",
+        *_sized("idle", f"--n {ONLINE} --conc 16 --settle 10", f"--n {QUICK_ONLINE} --settle 2"),
+        main=(Figure("rss_kb_per_conn", "KiB / account", 1, more_is_better=False),),
+        also=(
+            Figure("rss_mib", "MiB in all", 1, False),
+            Figure("connect_all_s", "s until all are in", 1, False),
+            Figure("server_cpu_s", "server CPU s", 1, False),
+        ),
+        population=Population(ONLINE, ONLINE_CONTACTS),
+        quick_population=Population(QUICK_ONLINE, ONLINE_CONTACTS),
+    ),
+    Workload(
+        "cold-start",
+        f"Cold start with {COLD_ACCOUNTS:,} accounts",
+        "From the start of the program to the first answer on its port; the database holds the accounts, without "
+        "contacts. The files are in the system's cache. Then two of them log in.",
+        *_sized("idle", "--n 2 --settle 2", "--n 2 --settle 1"),
+        main=(Figure("start_s", "s to the first answer", 2, more_is_better=False),),
+        also=(Figure("rss_mib", "MiB then", 1, False),),
+        population=Population(COLD_ACCOUNTS),
+        quick_population=Population(QUICK_COLD_ACCOUNTS),
     ),
 )
 

@@ -15,12 +15,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+if TYPE_CHECKING:
+    from bench.population import Population
 
 
 class ServerError(Exception):
@@ -142,6 +145,10 @@ class Server(ABC):
     @abstractmethod
     def prepare(self) -> None:
         """Writes configuration and folders; called before each start."""
+
+    @abstractmethod
+    def populate(self, population: Population) -> None:
+        """Puts accounts and rosters into the database of a server that was prepared and never started."""
 
     @abstractmethod
     def command(self) -> Sequence[str]:

@@ -5,10 +5,13 @@ Nothing of the system's epmd, host name, cookie, user or service is needed that 
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
+from bench.population import Population, verifier
 from bench.servers.base import Server, ServerError, debian_version
 
 _TEMPLATE = Path(__file__).with_name("ejabberd.yml")
@@ -34,6 +37,31 @@ class EjabberdServer(Server):
         """Writes the configuration and the folder of the database."""
         (self.directory / "mnesia").mkdir(exist_ok=True)
         self._config_file.write_text(self.config_text())
+
+    def populate(self, population: Population) -> None:
+        """Has ejabberd write the rows of its own tables: to import accounts takes it 5 ms each."""
+        keys = verifier()
+        scram = ", ".join(f'<<"{keys.base64(field)}">>' for field in ("stored_key", "server_key", "salt"))
+        rows = self.directory / "rows"
+        with rows.open("w") as out:
+            for number, name in enumerate(population.names()):
+                us = f'{{<<"{name}">>, <<"{self.domain}">>}}'
+                out.write(f"{{passwd, {us}, {{scram, {scram}, sha, {keys.iterations}}}}}.\n")
+                for contact in population.contacts_of(number):
+                    jid = f'{{<<"{contact}">>, <<"{self.domain}">>, <<>>}}'
+                    key = f'{{<<"{name}">>, <<"{self.domain}">>, {jid}}}'
+                    out.write(f"{{roster, {key}, {us}, {jid}, <<>>, both, none, [], <<>>, []}}.\n")
+        work = (
+            f'{{ok, Rows}} = file:consult("{rows}"), lists:foreach(fun mnesia:dirty_write/1, Rows), '
+            'mnesia:sync_log(), io:format("ok~n"), init:stop()'
+        )
+        done = subprocess.run(
+            [*self.command(), "-eval", work], env={**os.environ, **self.environment()}, cwd=self.directory,
+            capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        if "ok" not in done.stdout.splitlines():
+            raise ServerError(f"ejabberd did not write its rows:\n{done.stdout[-2_000:]}{done.stderr[-2_000:]}")
+        rows.unlink()
 
     def command(self) -> Sequence[str]:
         """The options of Debian's script, and as many schedulers as there are cores."""

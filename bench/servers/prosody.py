@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
 
+from bench.population import Population, verifier
 from bench.servers.base import Server, debian_version
 
 _TEMPLATE = Path(__file__).with_name("prosody.cfg.lua")
@@ -32,6 +33,27 @@ class ProsodyServer(Server):
         """Writes the configuration and the data folder."""
         (self.directory / "data").mkdir(exist_ok=True)
         self._config_file.write_text(self.config_text())
+
+    def populate(self, population: Population) -> None:
+        """Writes the files of Prosody's internal storage."""
+        keys = verifier()
+        account = (
+            f'return {{ ["iteration_count"] = {keys.iterations}; ["salt"] = "{keys.salt.decode()}"; '
+            f'["stored_key"] = "{keys.stored_key.hex()}"; ["server_key"] = "{keys.server_key.hex()}"; }};\n'
+        )
+        host = self.directory / "data" / "".join(c if c.isalnum() else f"%{ord(c):02x}" for c in self.domain)
+        for folder in ("accounts", "roster"):
+            (host / folder).mkdir(parents=True, exist_ok=True)
+        for number, name in enumerate(population.names()):
+            (host / "accounts" / f"{name}.dat").write_text(account)
+            if population.contacts:
+                (host / "roster" / f"{name}.dat").write_text(self._roster(population.contacts_of(number)))
+
+    def _roster(self, contacts: Iterable[str]) -> str:
+        items = "".join(
+            f'["{name}@{self.domain}"] = {{ ["subscription"] = "both"; ["groups"] = {{ }}; }}; ' for name in contacts
+        )
+        return f'return {{ [false] = {{ ["version"] = 1; ["pending"] = {{ }}; }}; {items}}};\n'
 
     def command(self) -> Sequence[str]:
         """Prosody in the foreground."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import re
 import subprocess
@@ -9,7 +10,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sqlalchemy import create_engine, insert
+
+from bench.population import Population, verifier
 from bench.servers.base import Server, ServerError
+from xmppchat.storage import schema
+from xmppchat.storage.database import Database
+
+
+async def _close(url: str) -> None:
+    await (await Database.open(url)).close()
 
 
 def with_limits_profile(config: str, profile: str | None) -> str:
@@ -81,6 +91,32 @@ class XmppchatServer(Server):
             raise ServerError(f"xmppchat is not installed: {error}") from None
         except subprocess.CalledProcessError as error:
             raise ServerError(f"xmppchat init failed:\n{error.stdout}{error.stderr}") from None
+
+    def populate(self, population: Population) -> None:
+        """Makes the database as the first start would, and writes its rows."""
+        url = f"sqlite:///{self.directory / 'data' / 'xmppchat.db'}"
+        asyncio.run(_close(url))  # migrated, empty
+        mechanisms = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}
+        keys = {mechanism: verifier(name) for mechanism, name in mechanisms.items()}
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            for number, name in enumerate(population.names(), 1):
+                connection.execute(insert(schema.accounts), {
+                    "id": number, "localpart": name, "domain": self.domain, "created_at": 0, "skeleton": name,
+                })
+                connection.execute(insert(schema.credentials), [
+                    {"account_id": number, "mechanism": mechanism, "salt": k.salt, "iterations": k.iterations,
+                     "stored_key": k.stored_key, "server_key": k.server_key}
+                    for mechanism, k in keys.items()
+                ])  # fmt: skip
+                if population.contacts:
+                    connection.execute(insert(schema.roster_items), [
+                        {"account_id": number, "contact": f"{contact}@{self.domain}", "name": "", "groups": "[]",
+                         "subscription": "both", "ask": False, "approved": False, "request": "", "is_listed": True,
+                         "version": 0}
+                        for contact in population.contacts_of(number - 1)
+                    ])  # fmt: skip
+        engine.dispose()
 
     def command(self) -> Sequence[str]:
         """xmppchat in the foreground."""

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from bench import generator
+from bench.population import Population
 from bench.servers import EjabberdServer, ProsodyServer, Server, free_host
-from bench.servers.xmppchat import with_limits_profile
+from bench.servers.xmppchat import XmppchatServer, with_limits_profile
 
 
 @pytest.mark.foreign
@@ -31,6 +32,20 @@ def test_a_server_starts_serves_and_stops(kind: type[Server], security: tuple[st
         assert not Path(f"/proc/{pid}").exists()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((server.host, server.port), timeout=1)
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("kind", [XmppchatServer, ProsodyServer, EjabberdServer])
+def test_who_is_in_the_database_can_log_in(kind: type[Server], tmp_path: Path) -> None:
+    if not kind.version():
+        pytest.skip("not installed")
+    generator.build()
+    server = kind(tmp_path, free_host(), domain="example.org")
+    server.prepare()
+    server.populate(Population(5, contacts=4))
+    with server:
+        figures = generator.run(server, ["presence", "--first", "0", "--contacts", "4", "--seconds", "0.2"], core=None)
+    assert figures["errors"] == 0
 
 
 @pytest.mark.parametrize(
