@@ -32,7 +32,7 @@ from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import ServiceUnavailable
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
-from xmppchat.protocol.xmlreader import parse_document
+from xmppchat.protocol.xmlreader import parse_stored
 from xmppchat.storage import schema
 
 #: Messages handed out between two looks at the database.
@@ -151,7 +151,7 @@ class Offline(Component[ComponentConfig]):
 
     def _send(self, account: Account, rows: Sequence[Any], takers: list[Session]) -> None:
         for row in rows:
-            stanza = self._stamped(Stanza.from_element(parse_document(row.stanza)), account, row.received_at)
+            stanza = self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at)
             for session in takers:
                 session.deliver(stanza)
         stored = account[STORED]

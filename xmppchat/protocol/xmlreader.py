@@ -15,7 +15,10 @@ from xmppchat.protocol.errors import NotWellFormed, StreamPolicyViolation, Unsup
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.xmlparser import CLOSED, TRUSTED, UNTRUSTED, Item, Parser, ReaderLimits, StreamHeader
 
-__all__ = ["CLOSED", "TRUSTED", "UNTRUSTED", "Item", "ReaderLimits", "StreamHeader", "XmlReader", "parse_document"]
+__all__ = [
+    "CLOSED", "TRUSTED", "UNTRUSTED", "Item", "ReaderLimits", "StreamHeader", "XmlReader", "parse_document",
+    "parse_stored",
+]
 
 _POOL_SIZE = 64
 _PARSER_LIFETIME = 4_194_304  # bytes; expat keeps every distinct name it has seen until it is freed
@@ -153,6 +156,18 @@ def parse_document(data: bytes, limits: ReaderLimits = TRUSTED) -> Element:
     return items[0]
 
 
+def parse_stored(text: str | bytes) -> Element:
+    """An element this server wrote and kept. It was judged when it came, by the limits of that day and as it was spelt.
+
+    Our spelling may be longer and declare more namespaces, so the limits of the wire must not judge it again.
+    """
+    return parse_document(text.encode() if isinstance(text, str) else text, _STORED)
+
+
+_STORED: Final = ReaderLimits(
+    bytes=1 << 30, depth=10_000, elements=10_000_000, attributes=10_000, name_bytes=1 << 30, attribute_bytes=1 << 30,
+    namespaces=10_000_000, rescan_bytes=1 << 30,
+)
 _WHITESPACE = b" \t\r\n"
 # What UTF-16 and UTF-32 begin with; expat would take a document in them, whatever encoding it was told.
 _NOT_UTF8: Final = re.compile(rb"[\x00\xfe\xff]")

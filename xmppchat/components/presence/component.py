@@ -19,7 +19,7 @@ from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import BadRequest, ResourceConstraint
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
-from xmppchat.protocol.xmlreader import parse_document
+from xmppchat.protocol.xmlreader import parse_stored
 
 #: Addresses a session may have shown itself to by directed presence.
 MAX_DIRECTED = 1_000
@@ -278,7 +278,7 @@ def _priority(stanza: Stanza) -> int:
 
 
 def _stored_request(item: RosterItem, account: Account) -> Stanza:
-    stored: Element = parse_document(item.request.encode())
+    stored: Element = parse_stored(item.request)
     return Stanza.from_element(stored).replace(to=account.jid)
 
 
