@@ -26,7 +26,8 @@ registration_throttle_max = false
 network_settings = {{ nagle = false }}  -- its default costs 40 ms a connection
 c2s_require_encryption = true
 modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "register_ibr", "user_account_management",
-  "offline", "posix" }}
+  "offline", "posix", "private", "server_contact_info", "time", "vcard", "version" }}
+contact_info = {{ abuse = {{ "xmpp:abuse@{domain}" }}, admin = {{ "xmpp:abuse@{domain}" }} }}
 modules_disabled = {{ "s2s", "limits" }}
 ssl = {{ certificate = "{certificate}", key = "{key}" }}
 VirtualHost "{domain}"

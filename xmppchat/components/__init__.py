@@ -6,16 +6,24 @@ from typing import Any
 
 from xmppchat.components.accounts import Accounts
 from xmppchat.components.administration import Administration
+from xmppchat.components.caps import Caps
+from xmppchat.components.contact_addresses import ContactAddresses
 from xmppchat.components.disco import Disco
+from xmppchat.components.entity_time import EntityTime
 from xmppchat.components.offline import Offline
 from xmppchat.components.ping import Ping
 from xmppchat.components.presence import Presence
+from xmppchat.components.private_xml import PrivateXml
 from xmppchat.components.register import Register
 from xmppchat.components.roster import Roster
 from xmppchat.components.strangers import Strangers
+from xmppchat.components.stream_limits import StreamLimits
+from xmppchat.components.vcard import Vcard
+from xmppchat.components.version import Version
 from xmppchat.core.component import Component
 
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
-    Accounts, Administration, Disco, Offline, Ping, Presence, Register, Roster, Strangers,
+    Accounts, Administration, Caps, ContactAddresses, Disco, EntityTime, Offline, Ping, Presence, PrivateXml,
+    Register, Roster, Strangers, StreamLimits, Vcard, Version,
 )

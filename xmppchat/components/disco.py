@@ -12,7 +12,9 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field, field_validator
 
 from xmppchat.core.component import (
     ACCOUNT,
@@ -28,16 +30,38 @@ from xmppchat.core.component import (
     iq_get,
 )
 from xmppchat.core.services import DiscoService
+from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import ItemNotFound
 from xmppchat.protocol.namespaces import NS
 
 
-class Disco(Component[ComponentConfig]):
+class DiscoConfig(ComponentConfig):
+    """Options of service discovery."""
+
+    items: dict[str, str] = Field(
+        default_factory=dict, max_length=100,
+        description='services elsewhere that clients find here, by address: {"rooms.example.org" = "Rooms"}',
+    )
+
+    @field_validator("items")
+    @classmethod
+    def _prepare(cls, value: Mapping[str, str]) -> dict[str, str]:
+        try:
+            prepared = {JID.parse(jid).full: name.strip() for jid, name in value.items()}
+        except InvalidJID as error:
+            raise ValueError(f"{error}; a service looks like \"rooms.example.org\"") from None
+        if len(prepared) != len(value):
+            raise ValueError("the same address stands there twice, spelt differently")
+        return prepared
+
+
+class Disco(Component[DiscoConfig]):
     """Answers disco#info and disco#items (XEP-0030 §3, §4)."""
 
     name = "disco"
     implements = (Xep(30, "2.5.0"), Xep(128, "1.0.1"))
+    Config = DiscoConfig
     provides = (DiscoService,)
     features = (Feature(NS.DISCO_INFO, at=SERVER | ACCOUNT), Feature(NS.DISCO_ITEMS, at=SERVER | ACCOUNT))
     identities = (
@@ -78,6 +102,13 @@ class Disco(Component[ComponentConfig]):
         at, components = _at(request), self.kernel.components
         found: list[Sequence[Element]] = [component.disco_items(at, request.domain) for component in components]
         return Element("query", NS.DISCO_ITEMS, None, [item for items in found for item in items])
+
+    def disco_items(self, at: At, domain: str) -> Sequence[Element]:
+        """Services that the admin names (XEP-0030 §4.1)."""
+        if at is not SERVER:
+            return ()
+        items = self.config.items.items()
+        return [Element("item", NS.DISCO_ITEMS, {"jid": jid, "name": name or None}) for jid, name in items]
 
     def _node(self, request: IqRequest, node: str) -> Element:
         for component in self.kernel.components:

@@ -36,6 +36,14 @@ class PresenceAnnounced:
 
 
 @dataclass(frozen=True, slots=True)
+class CapabilitiesKnown:
+    """What a client can do became known, or is another now (XEP-0115); ask :class:`CapsService` what it is."""
+
+    session: Session
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
     """A session is gone: closed by its client, replaced, or its connection was lost."""
 

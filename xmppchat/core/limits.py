@@ -157,6 +157,9 @@ class Limits(BaseModel):
     pending_subscriptions: int = _limit(
         200, "unanswered requests to see an account's presence", "requests"
     )  # 29
+    stored_xml_bytes: int = _limit(65_536, "a vCard, or one element of private XML", "bytes", ge=1_024)  # 31
+    private_xml_bytes: int = _limit(1_048_576, "all private XML of an account", "bytes", ge=1_024)  # 31
+    private_xml_elements: int = _limit(200, "elements of private XML of an account", "elements")  # 31
 
     @model_validator(mode="before")
     @classmethod

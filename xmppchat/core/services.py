@@ -17,6 +17,7 @@ from xmppchat.protocol.stanza import Stanza
 if TYPE_CHECKING:
     from xmppchat.core.account import Account
     from xmppchat.core.component import At
+    from xmppchat.core.session import Session
     from xmppchat.core.turn import Turn
 
 ServiceT = TypeVar("ServiceT")
@@ -130,6 +131,16 @@ class BlockingService(Protocol):
         """Whether `account` blocks `other`: nothing goes from one to the other."""
 
 
+class CapsService(Protocol):
+    """What clients can do (XEP-0115)."""
+
+    def features_of(self, session: Session) -> frozenset[str] | None:
+        """Features of a client, as far as it proved them; None where nothing is known, or not yet.
+
+        :class:`~xmppchat.core.events.CapabilitiesKnown` tells when that changes.
+        """
+
+
 class DiscoService(Protocol):
     """What this server says of itself (XEP-0030)."""
 
@@ -147,6 +158,7 @@ class RegistrationService(Protocol):
 __all__ = [
     "AccountService",
     "BlockingService",
+    "CapsService",
     "DiscoService",
     "PresenceService",
     "Reader",

@@ -70,7 +70,7 @@ class StreamSettings:
     untrusted_limits: ReaderLimits = UNTRUSTED
     untrusted_total: int = 65_536  # bytes before authentication (reliability.md, limit 3)
     #: ``<stream:features/>`` as text, by what it depends on (see :class:`StreamFeature`): a few entries.
-    built_features: dict[tuple[Fact, tuple[str, ...], bool], str] = field(default_factory=dict)
+    built_features: dict[tuple[str, Fact, tuple[str, ...], bool], str] = field(default_factory=dict)
 
 
 class Stream:
@@ -189,7 +189,7 @@ class Stream:
             self.phase = Phase.SECURE if Fact.SECURE in self.facts else Phase.PLAIN
 
     def _features(self) -> str:
-        key = (self.facts, tuple(self.channel_bindings), bool(self.header_from))
+        key = (self.domain, self.facts, tuple(self.channel_bindings), bool(self.header_from))
         cache = self._settings.built_features
         xml = cache.get(key)
         if xml is None:

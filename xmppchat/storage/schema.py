@@ -134,12 +134,13 @@ abuse_reports = Table(
     Column("stanza_ids", Text, nullable=False),
 )
 
-#: Private XML (XEP-0049): one element for each root element name.
+#: Private XML (XEP-0049): one element for each root element name; `size` is the length of `xml` in bytes.
 private_xml = Table(
     "private_xml", metadata,
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("namespace", Text, primary_key=True),
     Column("name", Text, primary_key=True),
+    Column("size", Integer, nullable=False),
     Column("xml", Text, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -76,6 +76,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("namespace", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("xml", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("account_id", "namespace", "name", name=op.f("pk_private_xml")),
         sqlite_with_rowid=False,
