@@ -41,7 +41,7 @@ class DiscoConfig(ComponentConfig):
 
     items: dict[str, str] = Field(
         default_factory=dict, max_length=100,
-        description='services elsewhere that clients find here, by address: {"rooms.example.org" = "Rooms"}',
+        description='services elsewhere that clients find here, by address: {"rooms.example.org"="Rooms"}',
     )
 
     @field_validator("items")

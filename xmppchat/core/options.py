@@ -193,6 +193,8 @@ def type_name(annotation: Any) -> str:
         return type_name(arguments[0])
     if origin in (list, tuple):
         return f"list of {type_name(arguments[0])}s"
+    if origin is dict:
+        return f"table of {type_name(arguments[1])}s"
     if inspect.isclass(annotation) and issubclass(annotation, Enum):
         return " | ".join(toml_value(member.value) for member in annotation)
     names: dict[Any, str] = {
