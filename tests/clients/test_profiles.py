@@ -1,0 +1,75 @@
+"""Stock clients keep a profile, private data, and ask each other and the server small things."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from friends import has_subscription
+from live_server import NewUser, ServerProcess
+from slix import MakeSlix
+from slixmpp import JID
+from slixmpp.exceptions import IqError
+from waiting import PATIENCE
+
+__all__ = ["has_subscription"]
+
+
+async def test_a_vcard_is_kept_and_shown_to_a_contact(
+    server: ServerProcess, slix: MakeSlix, new_user: NewUser
+) -> None:
+    romeo, juliet = new_user("romeo"), new_user("juliet")
+    he, she = slix(romeo), slix(juliet)
+    for client in (he, she):
+        client.register_plugin("xep_0054")
+        await client.login()
+    vcard = he.plugin["xep_0054"].make_vcard()
+    vcard["FN"] = "Romeo Montague"
+    vcard["NICKNAME"] = "Ro <3"
+    await he.plugin["xep_0054"].publish_vcard(vcard, timeout=PATIENCE)
+    she.send_presence_subscription(JID(romeo.jid), ptype="subscribe")
+    await he.sees_request(juliet.jid, "subscribe")
+    he.send_presence_subscription(JID(juliet.jid), ptype="subscribed")
+    await she.has_subscription(romeo.jid, "to")
+    own = await he.plugin["xep_0054"].get_vcard(local=False, cached=False, timeout=PATIENCE)
+    seen = await she.plugin["xep_0054"].get_vcard(JID(romeo.jid), local=False, cached=False, timeout=PATIENCE)
+    for answer in (own, seen):
+        assert answer["vcard_temp"]["FN"] == "Romeo Montague"
+    await he.logout()
+    again = slix(romeo)
+    again.register_plugin("xep_0054")
+    await again.login()
+    kept = await again.plugin["xep_0054"].get_vcard(local=False, cached=False, timeout=PATIENCE)
+    assert kept["vcard_temp"]["FN"] == "Romeo Montague"
+
+
+async def test_private_data_is_its_owners(server: ServerProcess, slix: MakeSlix, new_user: NewUser) -> None:
+    romeo, juliet = new_user("romeo"), new_user("juliet")
+    he, she = slix(romeo), slix(juliet)
+    for client in (he, she):
+        client.register_plugin("xep_0048")
+        client.register_plugin("xep_0049")
+        await client.login()
+    bookmarks = he.plugin["xep_0048"].stanza.Bookmarks()
+    bookmarks.add_conference(JID("orchard@rooms.test"), nick="Ro")
+    await he.plugin["xep_0049"].store(bookmarks, timeout=PATIENCE)
+    answer = await he.plugin["xep_0049"].retrieve("bookmarks", timeout=PATIENCE)
+    assert [str(room["jid"]) for room in answer["private"]["bookmarks"]["conferences"]] == ["orchard@rooms.test"]
+    query = she.make_iq_get(ito=romeo.jid)
+    query.enable("private")
+    with pytest.raises(IqError):
+        await query.send(timeout=PATIENCE)
+
+
+async def test_the_server_tells_its_version_time_and_age(
+    server: ServerProcess, slix: MakeSlix, new_user: NewUser
+) -> None:
+    client = slix(new_user("romeo"))
+    for plugin in ("xep_0092", "xep_0012", "xep_0202"):
+        client.register_plugin(plugin)
+    await client.login()
+    domain = JID(server.domain)
+    version = await client.plugin["xep_0092"].get_version(domain, timeout=PATIENCE)
+    assert version["software_version"]["name"]
+    time = await client.plugin["xep_0202"].get_entity_time(domain, timeout=PATIENCE)
+    assert abs(time["entity_time"]["utc"] - datetime.now(UTC)) < timedelta(minutes=1)
