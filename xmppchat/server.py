@@ -6,7 +6,7 @@ import asyncio
 import gc
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
@@ -111,17 +111,17 @@ class Server:
     def _connections(self) -> Connections:
         kernel, limits = self.kernel, self.config.limits
         features = (*CORE_FEATURES, *(f for component in kernel.components for f in component.stream_features))
+        accounts = kernel.services.get(AccountService)
         hosts = frozenset(self.config.hosts)
         settings = StreamSettings(
             is_served=hosts.__contains__,
             new_id=kernel.ids.token,
-            mechanisms=lambda bindings: sasl.mechanisms(secure=True, channel_bindings=bindings),
+            mechanisms=lambda bindings: accounts.offered(sasl.mechanisms(secure=True, channel_bindings=bindings)),
             features=features,
             trusted_limits=limits.reader_trusted(),
             untrusted_limits=limits.reader_untrusted(),
             untrusted_total=limits.untrusted_total_bytes,
         )
-        accounts = kernel.services.get(AccountService)
         authenticator = Authenticator(accounts, limits, kernel.limit_counters, self._clock, kernel.ids.token)
         return Connections(kernel, settings, authenticator, self.contexts)
 
@@ -205,12 +205,15 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def run_command(config: ServerConfig, name: str, arguments: dict[str, Any]) -> object:
-    """Run an operator's command while no server runs."""
+async def run_commands(
+    config: ServerConfig, name: str, requests: Iterable[dict[str, Any]], done: Callable[[Any], object]
+) -> None:
+    """Run an operator's command for each of `requests` while no server runs; `done` gets each result."""
     server = Server(config, listen=False)
     await server.start()
     try:
-        return await server.execute(name, arguments)
+        for arguments in requests:
+            done(await server.execute(name, arguments))
     finally:
         await server.stop()
 

@@ -43,6 +43,7 @@ class Slix(ClientXMPP):
         self.auto_authorize = None
         self.auto_subscribe = False
         self.seen_messages: list[Message] = []
+        self.seen_refusals: list[Message] = []
         self.seen_presences: list[Presence] = []
         self.seen_pushes: list[Iq] = []
         self._place = (server.address, DIRECT_TLS_PORT if direct_tls else STARTTLS_PORT)
@@ -51,6 +52,7 @@ class Slix(ClientXMPP):
         self.register_plugin("xep_0199")
         self.register_plugin("xep_0203")
         self.add_event_handler("message", self.seen_messages.append)
+        self.add_event_handler("message_error", self.seen_refusals.append)
         self.add_event_handler("presence", self.seen_presences.append)
         self.add_event_handler("roster_update", self.seen_pushes.append)
         self.add_event_handler("ssl_invalid_chain", lambda error: self._settle(f"certificate: {error}"))
@@ -139,6 +141,10 @@ class Slix(ClientXMPP):
         """Returns once as many messages came; they must be these, in this order."""
         await until(lambda: len(self.bodies) >= len(bodies), lambda: f"{bodies} at {self.boundjid}: {self.bodies}")
         assert self.bodies == list(bodies)
+
+    async def sees_refusals(self, count: int) -> None:
+        """Returns once so many messages came back as errors."""
+        await until(lambda: len(self.seen_refusals) >= count, lambda: f"{count} refusals at {self.boundjid}")
 
     async def has_subscription(self, bare: str, subscription: str) -> None:
         """Returns once the roster says so of `bare`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,8 +21,34 @@ def add(app: typer.Typer, classes: Iterable[type[Component[Any]]]) -> None:
     """Add the commands of `classes` to `app`; "user add" is ``add`` in the group ``user``."""
     groups: dict[tuple[str, ...], typer.Typer] = {(): app}
     for spec in command_specs(classes).values():
+        if spec.is_hidden:
+            continue
         parent = _group(groups, spec.words[:-1])
         parent.command(spec.words[-1], help=spec.description)(command_function(spec))
+    user = groups.get(("user",))
+    if user is not None:
+        user.command("import")(_user_import)
+
+
+def _user_import(
+    file: Annotated[Path, typer.Argument(help="CSV or JSON lines; - is standard input", show_default=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, change nothing")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="leave accounts that exist alone")] = False,
+    replace_passwords: Annotated[
+        bool, typer.Option("--replace-passwords", help="give accounts that exist these passwords")
+    ] = False,
+    config: ConfigOption = "",
+) -> None:
+    """Import accounts from another system, with their passwords: plain, bcrypt, or SCRAM keys.
+
+    A line for each account. Columns (CSV, with a head line) or keys (JSON): account, and one of password, bcrypt,
+    scram. All lines are checked before anything is changed.
+    """
+    from xmppchat.cli import user_import
+
+    raise typer.Exit(user_import.import_file(
+        file, config, dry_run=dry_run, skip_existing=skip_existing, replace_passwords=replace_passwords
+    ))
 
 
 def _group(groups: dict[tuple[str, ...], typer.Typer], words: tuple[str, ...]) -> typer.Typer:

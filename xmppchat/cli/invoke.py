@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import itertools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -37,14 +38,28 @@ def invoke(
 
 def run(config: ServerConfig, name: str, arguments: dict[str, object]) -> object:
     """The result of a command, wherever it has to run."""
+    results: list[object] = []
+    run_many(config, name, [arguments], results.append)
+    return results[0]
+
+
+def run_many(
+    config: ServerConfig, name: str, requests: Iterable[dict[str, object]], done: Callable[[Any], object]
+) -> None:
+    """Run a command for each of `requests`, wherever it has to run; `done` gets each result."""
+    waiting = iter(requests)
+    arguments = next(waiting)
     try:
-        return control.call(config.control_socket, name, arguments)
+        done(control.call(config.control_socket, name, arguments))
     except control.ServerNotRunning:
-        from xmppchat.server import run_command
+        from xmppchat.server import run_commands
 
         # What a start logs is of no interest to whoever wants a list of accounts.
         logs.configure("warning", config.logging.format)
-        return asyncio.run(run_command(config, name, arguments))
+        asyncio.run(run_commands(config, name, itertools.chain([arguments], waiting), done))
+    else:
+        for arguments in waiting:
+            done(control.call(config.control_socket, name, arguments))
 
 
 def read_secret(name: str, option: str, *, stdin: bool) -> str:

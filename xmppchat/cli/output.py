@@ -21,6 +21,8 @@ def show(result: object, *, as_json: bool) -> None:
     elif isinstance(result, Mapping):
         for name, value in result.items():
             print(f"{name}: {cell(value)}")
+    elif isinstance(result, str):
+        print("\n".join(cell(line) for line in result.split("\n")))
     elif result is not None:
         print(cell(result))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xmppchat.components.accounts import Accounts
+from xmppchat.components.accounts import Accounts, Users
 from xmppchat.components.administration import Administration
 from xmppchat.components.caps import Caps
 from xmppchat.components.contact_addresses import ContactAddresses
@@ -25,5 +25,5 @@ from xmppchat.core.component import Component
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
     Accounts, Administration, Caps, ContactAddresses, Disco, EntityTime, Offline, Ping, Presence, PrivateXml,
-    Register, Roster, Strangers, StreamLimits, Vcard, Version,
+    Register, Roster, Strangers, StreamLimits, Users, Vcard, Version,
 )

@@ -68,6 +68,11 @@ _FETCH = (
     .order_by(_messages.id)
     .limit(_BATCH)
 )
+_FETCH_ALL = (
+    select(_messages.received_at, _messages.stanza)
+    .where(_messages.account_id == bindparam("account"))
+    .order_by(_messages.id)
+)
 _DELETE = delete(schema.offline_messages).where(
     _messages.account_id == bindparam("account"), _messages.id <= bindparam("last")
 )
@@ -164,6 +169,16 @@ class Offline(Component[ComponentConfig]):
     def _stamped(self, stanza: Stanza, account: Account, received_at: int) -> Stanza:
         delay = Element("delay", NS.DELAY, {"from": account.jid.domain, "stamp": timestamp(received_at)})
         return stanza.replace(children=[*stanza.children, delay])
+
+    async def export(self, account: Account) -> Sequence[Element]:
+        """All stored messages, the oldest first (XEP-0227 §4.5)."""
+        await self.kernel.gate.committed(account.last_ticket)
+        rows = await self.kernel.reader.fetch(_FETCH_ALL, {"account": account.id})
+        messages = [
+            self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at).to_element()
+            for row in rows
+        ]
+        return [Element("offline-messages", NS.PORTABLE_EXPORT, None, messages)] if messages else []
 
     @on(events.AccountDeleted)
     def delete(self, event: events.AccountDeleted) -> None:

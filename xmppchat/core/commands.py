@@ -79,6 +79,7 @@ class CommandSpec:
     parameters: tuple[ParameterSpec, ...]
     component: str
     method: str
+    is_hidden: bool = False
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -93,7 +94,7 @@ def command_specs(classes: Iterable[type[Component[Any]]]) -> dict[str, CommandS
         for method_name, declaration in declarations(cls):
             if not isinstance(declaration, CommandDeclaration):
                 continue
-            spec = _spec(cls, method_name, declaration.name)
+            spec = _spec(cls, method_name, declaration)
             other = specs.setdefault(spec.name, spec)
             if other is not spec:
                 raise DeclarationError(
@@ -189,7 +190,8 @@ def _convert(parameter: ParameterSpec, value: object) -> Any:
     raise ValueError(f"{names[wanted]} is wanted")
 
 
-def _spec(cls: type[Component[Any]], method_name: str, name: str) -> CommandSpec:
+def _spec(cls: type[Component[Any]], method_name: str, declaration: CommandDeclaration) -> CommandSpec:
+    name = declaration.name
     function = getattr(cls, method_name)
     where = _where(cls, method_name)
     if not inspect.iscoroutinefunction(function):
@@ -202,7 +204,9 @@ def _spec(cls: type[Component[Any]], method_name: str, name: str) -> CommandSpec
         _parameter(parameter, hints.get(parameter.name), f"{where}: command {name!r}")
         for parameter in list(inspect.signature(function).parameters.values())[1:]
     )
-    return CommandSpec(name, description.splitlines()[0], description, parameters, cls.name, method_name)
+    return CommandSpec(
+        name, description.splitlines()[0], description, parameters, cls.name, method_name, declaration.hidden
+    )
 
 
 def _parameter(parameter: inspect.Parameter, hint: Any, where: str) -> ParameterSpec:

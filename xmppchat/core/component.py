@@ -240,6 +240,7 @@ class CommandDeclaration:
     """
 
     name: str  # words with spaces: "user add"
+    hidden: bool = False  # not for people: a part of another command
 
 
 Declaration = (
@@ -298,9 +299,12 @@ def every(seconds: float) -> Callable[[Method], Method]:
     return _declare(EveryDeclaration(seconds))
 
 
-def command(name: str) -> Callable[[Method], Method]:
-    """The coroutine method is an operator's command, ``xmppchat <name>``; see :mod:`xmppchat.core.commands`."""
-    return _declare(CommandDeclaration(name))
+def command(name: str, *, hidden: bool = False) -> Callable[[Method], Method]:
+    """The coroutine method is an operator's command, ``xmppchat <name>``; see :mod:`xmppchat.core.commands`.
+
+    A `hidden` one is a step of a command with a file of its own in ``cli/``, and not shown.
+    """
+    return _declare(CommandDeclaration(name, hidden))
 
 
 def declarations(component: type[Component[Any]]) -> list[tuple[str, Declaration]]:

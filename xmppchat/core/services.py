@@ -57,6 +57,9 @@ class AccountService(Protocol):
     def scram_keys_at_hand(self, domain: str, localpart: str, hash_name: str) -> ScramKeys | None:
         """As :meth:`scram_keys`, without waiting: None where the database must be asked first."""
 
+    def offered(self, mechanisms: Sequence[str]) -> Sequence[str]:
+        """Those SASL mechanisms that are offered here."""
+
     async def check_password(self, domain: str, localpart: str, password: str) -> bool:
         """Whether the password is right; takes the same time for an unknown account."""
 

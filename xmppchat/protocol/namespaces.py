@@ -40,6 +40,8 @@ class NS:
     PING: Final = "urn:xmpp:ping"  # 0199
     TIME: Final = "urn:xmpp:time"  # 0202
     DELAY: Final = "urn:xmpp:delay"  # 0203
+    PORTABLE_EXPORT: Final = "urn:xmpp:pie:0"  # 0227
+    PORTABLE_SCRAM: Final = "urn:xmpp:pie:0#scram"  # 0227
     HINTS: Final = "urn:xmpp:hints"  # 0334
     CHANNEL_BINDING: Final = "urn:xmpp:sasl-cb:0"  # 0440
     OUTAGE_STATUS: Final = "urn:xmpp:sos:0"  # 0455

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from xmppchat.components.roster import store
@@ -18,6 +18,7 @@ from xmppchat.protocol.errors import BadRequest, ItemNotFound, NotAcceptable, No
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.stream_features import Fact, StreamFeature, announcement
+from xmppchat.protocol.xmlreader import parse_stored
 
 #: RFC 6121 §2.1.2.4, §2.1.2.6 leave it to us (reliability.md, limit 29).
 MAX_TEXT_BYTES = 1_023
@@ -126,6 +127,12 @@ class Roster(Component[ComponentConfig]):
             raise ItemNotFound("this contact is not in your roster")
         self._presence.cancel(account, item, turn)
         self.remove(account, item, turn)
+
+    async def export(self, account: Account) -> Sequence[Element]:
+        """The roster, and requests that wait for an answer (XEP-0227 §4.4, §4.9)."""
+        items = list(self.items(account))
+        found = [Element("query", NS.ROSTER, None, [_item_element(item) for item in items if item.is_listed])]
+        return found + [parse_stored(item.request) for item in items if item.request]
 
     @on(events.AccountDeleted)
     def delete(self, event: events.AccountDeleted) -> None:
