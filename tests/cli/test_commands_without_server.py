@@ -29,10 +29,10 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_accounts(cli: Any, config: Path) -> None:
     assert cli.done("user", "add", "romeo@chat.example", "--password-stdin", stdin="pass word\n").startswith("added: ")
     cli.done("user", "disable", "romeo@chat.example")
-    assert cli.done("user", "list").splitlines()[1].split() == ["romeo@chat.example", "yes", "0"]
+    assert cli.done("user", "list").splitlines()[1].split() == ["romeo@chat.example", "yes", "set", "0"]
     cli.done("user", "disable", "romeo@chat.example", "--enable")
     [account] = json.loads(cli.done("user", "list", "--json"))
-    assert account == {"account": "romeo@chat.example", "disabled": False, "sessions": 0}
+    assert account == {"account": "romeo@chat.example", "disabled": False, "password": "set", "sessions": 0}
     cli.done("user", "delete", "romeo@chat.example")
     result = cli("user", "list")
     assert (result.out, result.err) == ("", "none\n")
