@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from xmppchat.components.caps.cache import Announced, Cache, Features, judge
@@ -11,7 +12,7 @@ from xmppchat.core.runtime import Timer
 from xmppchat.core.services import CapsService, DiscoService
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
-from xmppchat.protocol.disco import DiscoInfo
+from xmppchat.protocol.disco import HASHES, DiscoInfo
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
@@ -28,10 +29,11 @@ IMPATIENCE_SECONDS = 2.0
 
 @dataclass(slots=True)
 class _Client:
-    """What a session announced last, and what is known of it."""
+    """What a session announced last, what is known of it, and whether it owes an answer: one at a time."""
 
     announced: Announced
     features: Features | None = None
+    is_asked: bool = False
 
 
 @dataclass(slots=True)
@@ -110,11 +112,7 @@ class Caps(Component[ComponentConfig]):
             return
         question = self._questions.setdefault(announced.key, _Question())
         question.waiting[session] = announced
-        if not announced.is_verifiable or not question.open:
-            # Behind the presence that announced it.
-            event.turn.effect(self._ask, announced.key)
-        elif question.timer is None:
-            self._be_patient(announced.key, question)
+        event.turn.effect(self._consider, announced.key)  # behind the presence that announced it
 
     @on(events.SessionEnded)
     def session_ended(self, event: events.SessionEnded) -> None:
@@ -129,15 +127,27 @@ class Caps(Component[ComponentConfig]):
             question.waiting.pop(session, None)
             self._close_if_idle(client.announced.key, question)
 
-    def _ask(self, key: tuple[str, str]) -> None:
-        """Ask the next one who announced `key`; of an account that was not asked yet, if there is one."""
+    def _consider(self, key: tuple[str, str]) -> None:
+        """Somebody can be asked about `key` who could not before."""
         question = self._questions.get(key)
         if question is None or not question.waiting:
             return
-        session = next((s for s in question.waiting if s.account.jid.bare not in question.asked), None)
+        if not question.open or key[0] not in HASHES:
+            self._ask(key)
+        elif question.timer is None:
+            self._be_patient(key, question)
+
+    def _ask(self, key: tuple[str, str]) -> None:
+        """Ask the next one who announced `key`; of an account that was not asked yet, if there is one."""
+        question = self._questions.get(key)
+        if question is None:
+            return
+        new = (s for s in self._free(question) if s.account.jid.bare not in question.asked)
+        session = next(new, None) or next(self._free(question), None)
         if session is None:
-            session = next(iter(question.waiting))
+            return
         announced = question.waiting.pop(session)
+        self._clients[session].is_asked = True
         question.asked.add(session.account.jid.bare)
         question.open += 1
         self._be_patient(key, question)
@@ -148,6 +158,9 @@ class Caps(Component[ComponentConfig]):
             domain=session.jid.domain,
         )
         question.is_asking = False
+
+    def _free(self, question: _Question) -> Iterator[Session]:
+        return (session for session in question.waiting if not self._clients[session].is_asked)
 
     def _be_patient(self, key: tuple[str, str], question: _Question) -> None:
         if question.timer is not None:
@@ -160,14 +173,19 @@ class Caps(Component[ComponentConfig]):
 
     def _answered(self, session: Session, announced: Announced, question: _Question, answer: Stanza | None) -> None:
         question.open -= 1
+        client = self._clients.get(session)
+        if client is not None:
+            client.is_asked = False
+            if question.is_asking:  # refused at once, since too many requests are open: the timer tries again
+                question.waiting[session] = announced
+                return
+        key = announced.key
         query = answer.find("query", NS.DISCO_INFO) if answer is not None and answer.type == "result" else None
         judged = judge(announced, query)
         turn = self.kernel.new_turn()
-        client = self._clients.get(session)
         if client is not None and client.announced == announced:
-            # Who lies, or says nothing, has no features (§5.4, item 3.9).
-            self._know(session, None if judged is None else judged.features, turn)
-        key = announced.key
+            # Who lies, or says nothing, has no features (§5.4, item 3.9), unless another one proved them.
+            self._know(session, self._cache.get(key) if judged is None else judged.features, turn)
         if judged is not None and judged.is_shared:
             self._cache.put(key, judged.features)
             for other in question.waiting:
@@ -175,9 +193,9 @@ class Caps(Component[ComponentConfig]):
             question.waiting.clear()
         turn.commit()
         self._close_if_idle(key, question)
-        # A refusal that comes at once (too many requests are open) must not go round in circles: the timer asks.
-        if not question.is_asking:
-            self._ask(key)
+        self._ask(key)
+        if client is not None and client.announced.key != key:
+            self._consider(client.announced.key)
 
     def _know(self, session: Session, features: Features | None, turn: Turn) -> None:
         client = self._clients[session]
