@@ -22,6 +22,7 @@ from xmppchat.core.session import Session
 from xmppchat.jid import JID
 from xmppchat.protocol.disco import DiscoForm, DiscoIdentity, DiscoInfo
 from xmppchat.protocol.element import Element
+from xmppchat.protocol.forms import Field, Form, form_type
 from xmppchat.protocol.namespaces import NS
 from xmppchat.server import Server
 from xmppchat.testing.clock import FakeClock
@@ -403,12 +404,16 @@ def announced(info: DiscoInfo) -> Announced:
     return Announced("sha-1", info.verification_string("sha-1"), "urn:example:x")
 
 
+def to_form(form: DiscoForm) -> Form:
+    return Form("result", (form_type(form.type), *(Field(name, values=tuple(v)) for name, v in form.fields)))
+
+
 def to_element(info: DiscoInfo) -> Element:
     return Element("query", NS.DISCO_INFO, None, [
         *(Element("identity", NS.DISCO_INFO, {"category": i.category, "type": i.type, "name": i.name or None})
           for i in info.identities),
         *(Element("feature", NS.DISCO_INFO, {"var": feature}) for feature in info.features),
-        *(form.to_element() for form in info.forms),
+        *(to_form(form).to_element() for form in info.forms),
     ])
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from xmppchat.protocol.disco import DiscoForm, DiscoInfo, IllFormed
 from xmppchat.protocol.element import Element
+from xmppchat.protocol.forms import Field, Form, form_type
 from xmppchat.protocol.namespaces import NS
 from xmppchat.testing.runner import read_stanzas
 
@@ -100,6 +101,6 @@ def test_only_disco_info() -> None:
 
 
 def test_a_form_reads_back() -> None:
-    form = DiscoForm("urn:example:x", [("a", ["1", "2"]), ("b", ["3"])])
+    form = Form("result", (form_type("urn:example:x"), Field("a", "list-multi", ("1", "2")), Field("b", values=("3",))))
     info = DiscoInfo.from_element(Element("query", NS.DISCO_INFO, None, [form.to_element()]))
-    assert info.forms == [form]
+    assert info.forms == [DiscoForm("urn:example:x", [("a", ["1", "2"]), ("b", ["3"])])]

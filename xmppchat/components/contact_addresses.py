@@ -5,7 +5,7 @@ Without any option, abuse and admin addresses are those of the host's admins: wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -13,8 +13,9 @@ from pydantic import Field, field_validator
 
 from xmppchat.core.component import SERVER, At, Component, ComponentConfig, Xep
 from xmppchat.jid import JID, InvalidJID
-from xmppchat.protocol.disco import DiscoForm
 from xmppchat.protocol.element import Element
+from xmppchat.protocol.forms import Field as FormField
+from xmppchat.protocol.forms import Form, form_type
 from xmppchat.protocol.namespaces import NS
 
 #: What has addresses, in the order of XEP-0157 §6.1.
@@ -70,20 +71,20 @@ class ContactAddresses(Component[ContactAddressesConfig]):
         """See :class:`Component`."""
         if at is not SERVER:
             return ()
-        forms = []
-        contacts = [(f"{subject}-addresses", uris) for subject in _SUBJECTS if (uris := self._uris(subject, domain))]
-        if contacts:
-            forms.append(DiscoForm(NS.SERVER_INFO, contacts).to_element())
-        if self.config.external_status:
-            fields = [("external-status-addresses", self.config.external_status)]
-            forms.append(DiscoForm(NS.OUTAGE_STATUS, fields).to_element())
-        return forms
+        contacts = {f"{subject}-addresses": self._uris(subject, domain) for subject in _SUBJECTS}
+        forms = {NS.SERVER_INFO: contacts, NS.OUTAGE_STATUS: {"external-status-addresses": self.config.external_status}}
+        return [_form(name, fields) for name, fields in forms.items() if any(fields.values())]
 
     def _uris(self, subject: str, domain: str) -> tuple[str, ...]:
         uris: tuple[str, ...] = getattr(self.config, subject)
         if uris or subject not in ("abuse", "admin"):
             return uris
         return tuple(f"xmpp:{_escaped(admin)}" for admin in self.kernel.config.hosts[domain].admins)
+
+
+def _form(name: str, fields: Mapping[str, tuple[str, ...]]) -> Element:
+    lists = (FormField(var, "list-multi", uris) for var, uris in fields.items() if uris)
+    return Form("result", (form_type(name), *lists)).to_element()
 
 
 def _escaped(jid: JID) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from xmppchat.protocol.element import Element, text_element
+from xmppchat.protocol.element import Element
 from xmppchat.protocol.namespaces import NS
 
 #: Hash functions by their IANA names (XEP-0115 §9.1: SHA-1 is mandatory); broken ones are left out.
@@ -43,15 +43,13 @@ class DiscoIdentity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DiscoForm:
-    """A form in disco#info: its `type` (FORM_TYPE), and (name, values) of each other field."""
+    """A form in disco#info (XEP-0128): its `type` (FORM_TYPE), and (name, values) of each other field.
+
+    Read as XEP-0115 wants it, which bears with more than :class:`~xmppchat.protocol.forms.Form` does.
+    """
 
     type: str
     fields: Sequence[tuple[str, Sequence[str]]]
-
-    def to_element(self) -> Element:
-        """``<x type='result'/>`` (XEP-0128 §2)."""
-        fields = [_field("FORM_TYPE", (self.type,), "hidden"), *(_field(name, values) for name, values in self.fields)]
-        return Element("x", NS.FORM, {"type": "result"}, fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +131,6 @@ def _form(form: Element) -> DiscoForm | None:
 
 def _values(field: Element) -> list[str]:
     return [value.text for value in field.find_all("value")]
-
-
-def _field(name: str, values: Sequence[str], type: str | None = None) -> Element:
-    return Element("field", NS.FORM, {"var": name, "type": type}, [text_element("value", NS.FORM, v) for v in values])
 
 
 __all__ = ["HASHES", "DiscoForm", "DiscoIdentity", "DiscoInfo", "IllFormed"]
