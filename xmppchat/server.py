@@ -64,7 +64,7 @@ class Server:
                 for finding in certificates.check(files):
                     if finding.severity == "error":
                         log.warning("certificate", finding=finding.text, next_step="xmppchat check")
-        self.database = await Database.open(config.storage.url)
+        self.database = await Database.open(config.storage.full_url)
         try:
             self.kernel = Kernel(
                 config, config.component_classes or BUILTIN, reader=self.database, writer=self.database.writer,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import trustme
+from peers.postgresql import Postgresql
 from peers.prosody import Prosody, is_installed
 
 from xmppchat.testing.memory import MemoryDriver
@@ -37,6 +38,10 @@ async def driver(
     made: Any
     if request.param == "memory":
         made = MemoryDriver(directory, DOMAIN, register={"mode": "open"})
+    elif request.param == "postgresql":
+        server: Postgresql = request.getfixturevalue("postgresql")
+        url = server.url(server.new_database())
+        made = MemoryDriver(directory, DOMAIN, storage_url=url, register={"mode": "open"})
     elif request.param in ("tcp", "tls"):
         made = OwnTcpDriver(directory, *certificate, DOMAIN, is_direct=request.param == "tls")
     else:

@@ -27,7 +27,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "transcript" not in metafunc.fixturenames:
         return
     is_prosody = metafunc.config.getoption("--server") == "prosody"
-    drivers = ["prosody"] if is_prosody else ["memory", "tcp", "tls"]
+    drivers = ["prosody"] if is_prosody else ["memory", "postgresql", "tcp", "tls"]
     # What an example shows is this server.
     named = _files() + _tables() + ([] if is_prosody else _examples())
     cases = [
@@ -42,7 +42,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _may_run(transcript: Transcript, name: str, driver: str) -> bool:
     if driver == "tls":  # above TLS it is what "tcp" is: a few show that it gets there
         return name.startswith(("ping/", "messages/payload"))
-    return driver == "memory" or not transcript.is_memory_only
+    return driver in ("memory", "postgresql") or not transcript.is_memory_only
 
 
 def _files() -> Named:

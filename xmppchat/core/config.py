@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import tomllib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
@@ -25,6 +27,7 @@ from xmppchat.core.component import Component, ComponentConfig
 from xmppchat.core.config_faults import ConfigError, Fault
 from xmppchat.core.limits import Limits
 from xmppchat.core.options import Option, check_described, find, options
+from xmppchat.core.secret import Secret
 from xmppchat.jid import JID, InvalidJID
 
 __all__ = [
@@ -88,9 +91,31 @@ class StorageConfig(_Table):
     """The database. After loading, a path in the URL is absolute."""
 
     url: str = Field(
-        default="sqlite:///xmppchat.db", pattern=r"^sqlite:///.",
-        description="database, as sqlite:///PATH; a relative path counts from data_dir",
+        default="sqlite:///xmppchat.db", repr=False,
+        description="database: sqlite:///PATH, where a relative path counts from data_dir, or "
+        "postgresql://USER:PASSWORD@HOST:PORT/DATABASE (?host=DIRECTORY for a Unix socket)",
     )  # fmt: skip
+    password: Secret | None = Field(
+        default=None, description="password of the database's user, so that it need not stand in the URL",
+    )  # fmt: skip
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        if not re.match(r"sqlite:///.|postgres(ql)?://.*/.", value):
+            # It may hold a password, so it is not repeated.
+            raise ValueError("this is neither sqlite:///PATH nor postgresql://USER@HOST/DATABASE")
+        return value
+
+    @property
+    def full_url(self) -> str:
+        """The URL with the password: for :meth:`Database.open`, never for a log."""
+        if self.password is None or self.url.startswith("sqlite:"):
+            return self.url
+        parts = urlsplit(self.url)
+        user, _, where = parts.netloc.rpartition("@")
+        netloc = f"{user.partition(':')[0]}:{quote(self.password.reveal(), safe='')}@{where}"
+        return urlunsplit(parts._replace(netloc=netloc))
 
 
 class LoggingConfig(_Table):
@@ -306,7 +331,7 @@ def _server_config(
         data_dir=data_dir,
         hosts=MappingProxyType(hosts),
         listen=file.listen,
-        storage=StorageConfig(url=_absolute_url(file.storage.url, data_dir)),
+        storage=file.storage.model_copy(update={"url": _absolute_url(file.storage.url, data_dir)}),
         limits=file.limits,
         logging=file.logging,
         load=file.components.load,

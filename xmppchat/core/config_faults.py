@@ -59,8 +59,6 @@ def _sentence(detail: dict[str, Any], names: tuple[str, ...], model: type[BaseMo
     about = f" ({field.description})" if field is not None and field.description else ""
     if kind == "missing":
         return f"{key} is missing{about}"
-    if kind == "string_pattern_mismatch" and names == ("storage", "url"):
-        return f"{key} = {toml_value(detail['input'])}: only sqlite:///PATH is supported{about}"
     if kind == "value_error":
         return f"{key}: {detail['ctx']['error']}"
     given = detail["input"]

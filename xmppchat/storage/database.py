@@ -1,12 +1,13 @@
 """Database: opens and migrates it, hands out the writer, answers queries.
 
-The event loop never waits for it: each connection lives on a thread of its own, and a call is one hop there and back
-however many statements it has.
+The URL picks the engine. The event loop never waits for SQLite: each connection lives on a thread of its own, and a
+call is one hop there and back however many statements it has. PostgreSQL is in :mod:`xmppchat.storage.postgresql`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -27,9 +28,9 @@ from xmppchat.storage.sqlite import (
     writing_engine,
 )
 from xmppchat.storage.threads import ConnectionThreads
-from xmppchat.storage.writer import GroupCommitWriter
+from xmppchat.storage.writer import GroupCommit, GroupCommitWriter
 
-__all__ = ["Database", "DatabaseError", "DatabaseInUse", "SchemaTooNew"]
+__all__ = ["Database", "DatabaseError", "DatabaseInUse", "SchemaTooNew", "SqliteDatabase", "is_postgresql"]
 
 #: Connections that read: one can be held up by a long query, and the others serve on.
 READERS = 3
@@ -40,32 +41,80 @@ Query = tuple[Any, Mapping[str, Any] | None]
 Rows = Sequence[Row[Any]]
 
 
-class Database:
-    """An open database. Make it with :meth:`open`. `writer` takes all writes, `path` is its file."""
+class Database(ABC):
+    """An open database. Make it with :meth:`open`. `writer` takes all writes, `name` is what it is called in texts."""
 
-    def __init__(self, path: Path, lock: ProcessLock, on_settled: Settled | None, busy_timeout: float) -> None:
-        self.path = path
-        self._lock = lock
-        self.writer = GroupCommitWriter(writing_engine(path, busy_timeout=busy_timeout), on_settled)
-        reading = reading_engine(path, busy_timeout=busy_timeout)
-        self._readers = ConnectionThreads(reading.connect, name="database-reader", count=READERS)
+    name: str
+    writer: GroupCommit
 
-    @classmethod
+    @staticmethod
     async def open(
-        cls,
         url: str,
         *,
         on_settled: Settled | None = None,
         extra_tables: Sequence[Table] = (),
         busy_timeout: float = BUSY_TIMEOUT,
     ) -> Database:
-        """Lock, migrate and open the database at `url` (``sqlite:///PATH``); an absent one is made.
+        """Lock, migrate and open the database at `url`: ``sqlite:///PATH``, made if absent, or ``postgresql://…``.
 
         `on_settled` is told of tickets, it may be set later (``database.writer.on_settled``). Those of `extra_tables`
-        that are missing are created. Raises :class:`DatabaseError`: :class:`DatabaseInUse`, :class:`SchemaTooNew`, or
-        what else is in the way.
+        that are missing are created. A lock of another program's, or a server that cannot be reached, is waited for
+        `busy_timeout` seconds. Raises :class:`DatabaseError`: :class:`DatabaseInUse`, :class:`SchemaTooNew`, or what
+        else is in the way.
         """
-        path = database_path(url)
+        if not is_postgresql(url):
+            return await SqliteDatabase.open_path(database_path(url), on_settled, extra_tables, busy_timeout)
+        try:
+            from xmppchat.storage.postgresql.database import PostgresqlDatabase
+        except ModuleNotFoundError as error:
+            if error.name != "asyncpg":
+                raise
+            raise DatabaseError("PostgreSQL needs a package more: pip install 'xmppchat[postgres]'") from None
+        return await PostgresqlDatabase.open_url(
+            url, on_settled=on_settled, extra_tables=extra_tables, patience=busy_timeout
+        )
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Write what is queued, then close everything."""
+
+    @abstractmethod
+    async def fetch(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Rows:
+        """Rows of one query. It sees what is committed, and cannot write.
+
+        Raises :class:`~xmppchat.core.commit_gate.StorageUnavailable` where the database cannot be read.
+        """
+
+    @abstractmethod
+    async def fetch_many(self, queries: Sequence[Query]) -> Sequence[Rows]:
+        """Rows of several queries, which see the same state of the database, at little more than the cost of one."""
+
+    @abstractmethod
+    async def integrity_check(self) -> list[str]:
+        """What is wrong with the database, nothing if it is sound."""
+
+
+def is_postgresql(url: str) -> bool:
+    """Whether `url` names a database of PostgreSQL's."""
+    return url.startswith(("postgresql:", "postgres:"))
+
+
+class SqliteDatabase(Database):
+    """A database in a file, at `path`."""
+
+    def __init__(self, path: Path, lock: ProcessLock, on_settled: Settled | None, busy_timeout: float) -> None:
+        self.path = path
+        self.name = str(path)
+        self._lock = lock
+        self.writer = GroupCommitWriter(writing_engine(path, busy_timeout=busy_timeout), on_settled)
+        reading = reading_engine(path, busy_timeout=busy_timeout)
+        self._readers = ConnectionThreads(reading.connect, name="database-reader", count=READERS)
+
+    @classmethod
+    async def open_path(
+        cls, path: Path, on_settled: Settled | None, extra_tables: Sequence[Table], busy_timeout: float
+    ) -> SqliteDatabase:
+        """See :meth:`Database.open`."""
         async with AsyncExitStack() as opened:
             try:
                 lock = await asyncio.to_thread(_lock, path)
@@ -84,24 +133,21 @@ class Database:
         return database
 
     async def close(self) -> None:
-        """Write what is queued, then close everything."""
+        """See :meth:`Database.close`."""
         await self._readers.close()
         await self.writer.close()  # last, as its connection moves the log into the file
         self._lock.release()
 
     async def fetch(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Rows:
-        """Rows of one query. It sees what is committed, and cannot write.
-
-        Raises :class:`~xmppchat.core.commit_gate.StorageUnavailable` where the database cannot be read.
-        """
+        """See :meth:`Database.fetch`."""
         return await self._readers.call(_fetch, statement, parameters)
 
     async def fetch_many(self, queries: Sequence[Query]) -> Sequence[Rows]:
-        """Rows of several queries, which see the same state of the database, at little more than the cost of one."""
+        """See :meth:`Database.fetch_many`."""
         return await self._readers.call(_fetch_many, queries)
 
     async def integrity_check(self) -> list[str]:
-        """What SQLite finds wrong with the file, nothing if it is sound. Reads all of it: seconds per GiB."""
+        """What SQLite finds wrong with the file. Reads all of it: seconds per GiB."""
         return await self._readers.call(_integrity_check)
 
 

@@ -39,24 +39,32 @@ def current_revision(connection: Connection) -> str | None:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def migrate(connection: Connection, name: str) -> None:
-    """Run the missing migrations of the database, called `name` in errors. Blocks; run it in a thread.
+def is_current(current: str | None, name: str) -> bool:
+    """Whether a database at that revision, called `name` in errors, needs no migration.
 
-    Raises :class:`SchemaTooNew` where the database's revision is unknown.
+    Raises :class:`SchemaTooNew` where the revision is unknown.
     """
     known = revisions()
-    current = current_revision(connection)
-    if current == known[-1]:
-        return  # the usual start does without the import of Alembic (a tenth of a second)
     if current is not None and current not in known:
         raise SchemaTooNew(
             f"{name} has schema {current} and was written by a newer version of xmppchat; this one knows schemas up to "
             f"{known[-1]}. Start that newer version, or restore a backup from before the upgrade"
         )
+    return current == known[-1]
+
+
+def migrate(connection: Connection, name: str) -> None:
+    """Run the missing migrations of the database, called `name` in errors. Blocks; run it in a thread.
+
+    Raises :class:`SchemaTooNew` where the database's revision is unknown.
+    """
+    current = current_revision(connection)
+    if is_current(current, name):
+        return  # the usual start does without the import of Alembic (a tenth of a second)
     from alembic import command
 
     command.upgrade(alembic_config(connection), "head")
-    log.info("database migrated", database=name, was=current, schema=known[-1])
+    log.info("database migrated", database=name, was=current, schema=revisions()[-1])
 
 
 def alembic_config(connection: Connection) -> Config:

@@ -40,7 +40,7 @@ def database_path(url: str) -> Path:
     except ArgumentError:
         raise DatabaseError(f"{url!r} is no database; it looks like sqlite:////var/lib/xmppchat/xmppchat.db") from None
     if parsed.get_backend_name() != "sqlite":
-        raise DatabaseError(f"{parsed.get_backend_name()} is not supported in this version; use sqlite:///PATH")
+        raise DatabaseError(f"{parsed.get_backend_name()} is not supported; use sqlite:///PATH or postgresql://…")
     if not parsed.database or parsed.database == ":memory:" or parsed.query:
         raise DatabaseError(f"{url!r} names no file; it looks like sqlite:////var/lib/xmppchat/xmppchat.db")
     return Path(parsed.database)

@@ -1,13 +1,15 @@
 """The group-commit writer: all writes of the process, one transaction for whatever arrived meanwhile (ADR 5).
 
 While a transaction runs, tickets collect; what has collected when it ends is the next transaction. A batch in which
-one ticket is poisoned is done again with a savepoint for each ticket, in order: only the poisoned ones fail. A batch
-is one hop to the writer's own thread, whatever it holds. Figures: docs/adr/0005-commit-gate.md.
+one ticket is poisoned is done again with a savepoint for each ticket, in order: only the poisoned ones fail. Here are
+what all databases share and the writer for SQLite, where a batch is one hop to the writer's own thread, whatever it
+holds. Figures: docs/adr/0005-commit-gate.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
@@ -29,20 +31,18 @@ MAX_BATCH = 1_000
 Result = tuple[int, BaseException | None]
 
 
-class GroupCommitWriter:
+class GroupCommit(ABC):
     """Takes tickets without blocking, commits them in order, tells `on_settled` of each batch, on the loop.
 
     A ticket's error is :class:`WriteConflict` where it breaks a uniqueness or integrity rule,
-    :class:`StorageUnavailable` where the database cannot write at all (then the whole batch has it), else what
-    SQLAlchemy raised: a mistake of this program's, and logged. A lock of another program's is waited for as long as
-    the engine's busy timeout says.
+    :class:`StorageUnavailable` where the database cannot write at all (then the whole batch has it), else what the
+    driver raised: a mistake of this program's, and logged.
 
     For metrics: `batches` committed or failed, `tickets` in them, `failed` tickets among those, the `largest` batch.
     """
 
-    def __init__(self, engine: Engine, on_settled: Settled | None = None, *, max_batch: int = MAX_BATCH) -> None:
+    def __init__(self, on_settled: Settled | None = None, *, max_batch: int = MAX_BATCH) -> None:
         self._loop = asyncio.get_running_loop()
-        self._thread = ConnectionThreads(engine.connect, name="database-writer")
         self._queue: deque[Ticket] = deque()
         self._max_batch = max_batch
         self._is_busy = False  # a batch runs or is about to
@@ -61,9 +61,9 @@ class GroupCommitWriter:
         """Tickets that have not settled."""
         return len(self._queue) + self._in_transaction
 
+    @abstractmethod
     async def start(self) -> None:
         """Open the connection. Tickets may have been submitted before."""
-        await self._thread.start()
 
     def submit(self, ticket: int, writes: Sequence[Write]) -> None:
         """See :class:`~xmppchat.core.commit_gate.Writer`. Raises RuntimeError after :meth:`close`."""
@@ -80,13 +80,16 @@ class GroupCommitWriter:
             self._idle = self._loop.create_future()
             await self._idle
         self._is_closed = True
-        await self._thread.close()
+
+    @abstractmethod
+    def _begin(self, batch: list[Ticket]) -> None:
+        """Begin to commit `batch`; in the end :meth:`_settle` is called, on the loop."""
 
     def _hand_over(self) -> None:
         queue = self._queue
         batch = [queue.popleft() for _ in range(min(len(queue), self._max_batch))]
         self._in_transaction = len(batch)
-        self._thread.post(_commit, (batch,), partial(self._settle, batch))
+        self._begin(batch)
 
     def _settle(self, batch: list[Ticket], results: list[Result], failure: BaseException | None) -> None:
         if failure is not None:
@@ -107,8 +110,41 @@ class GroupCommitWriter:
                 self._idle.set_result(None)
 
 
+class GroupCommitWriter(GroupCommit):
+    """The writer for SQLite: a batch is one hop to its own thread.
+
+    A lock of another program's is waited for as long as the engine's busy timeout says.
+    """
+
+    def __init__(self, engine: Engine, on_settled: Settled | None = None, *, max_batch: int = MAX_BATCH) -> None:
+        super().__init__(on_settled, max_batch=max_batch)
+        self._thread = ConnectionThreads(engine.connect, name="database-writer")
+
+    async def start(self) -> None:
+        """See :meth:`GroupCommit.start`."""
+        await self._thread.start()
+
+    async def close(self) -> None:
+        """See :meth:`GroupCommit.close`."""
+        await super().close()
+        await self._thread.close()
+
+    def _begin(self, batch: list[Ticket]) -> None:
+        self._thread.post(_commit, (batch,), partial(self._settle, batch))
+
+
 def _nobody(results: Sequence[Result]) -> None:
     raise RuntimeError(f"nobody is told of {len(results)} tickets: on_settled was not set")
+
+
+def report(error: BaseException, *, tickets: int) -> None:
+    """Log that tickets failed with `error`."""
+    if isinstance(error, StorageUnavailable):
+        log.error("the database cannot be written; senders are told to try again", reason=str(error), tickets=tickets)
+    elif isinstance(error, WriteConflict):
+        log.info("a write was refused", reason=str(error), tickets=tickets)
+    else:
+        log.error("a write is broken", tickets=tickets, exc_info=error)
 
 
 # --- on the writer's thread -----------------------------------------------------------------------------------------
@@ -144,7 +180,7 @@ def _recover(connection: Connection, batch: list[Ticket], error: BaseException) 
         else:
             return results
         _end_transaction(connection)
-    _report(error, tickets=len(batch))
+    report(error, tickets=len(batch))
     return [(number, error) for number, _ in batch]
 
 
@@ -169,15 +205,6 @@ def _commit_alone(connection: Connection, ticket: Ticket) -> BaseException | Non
         if isinstance(fault, StorageUnavailable):
             raise  # the database may have ended the transaction by itself
         savepoint.rollback()
-        _report(fault, tickets=1)
+        report(fault, tickets=1)
         return fault
     return None
-
-
-def _report(error: BaseException, *, tickets: int) -> None:
-    if isinstance(error, StorageUnavailable):
-        log.error("the database cannot be written; senders are told to try again", reason=str(error), tickets=tickets)
-    elif isinstance(error, WriteConflict):
-        log.info("a write was refused", reason=str(error), tickets=tickets)
-    else:
-        log.error("a write is broken", tickets=tickets, exc_info=error)
