@@ -102,9 +102,26 @@ def test_a_domain_has_no_localpart(tmp_path: Path) -> None:
     assert (line, "is not a domain" in sentence) == (1, True)
 
 
-def test_other_databases_are_not_there_yet(tmp_path: Path) -> None:
-    [(line, sentence)] = faults(tmp_path, HOST + '[storage]\nurl = "mysql://x"\n')
-    assert (line, "only sqlite:///PATH is supported" in sentence) == (5, True)
+def test_other_databases_are_refused_without_showing_a_password(tmp_path: Path) -> None:
+    for url in ("mysql://me:hunter2@x/y", "postgresql:hunter2", "postgresql://me:hunter2@x"):
+        [(line, sentence)] = faults(tmp_path, HOST + f'[storage]\nurl = "{url}"\n')
+        assert (line, "neither sqlite:///PATH nor postgresql://" in sentence) == (5, True)
+        assert "hunter2" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("url", "full"),
+    [
+        ("postgresql://me@db.example/chat", "postgresql://me:a%2Fb%40c@db.example/chat"),
+        ("postgresql://me:old@db.example:5433/chat?x=y", "postgresql://me:a%2Fb%40c@db.example:5433/chat?x=y"),
+        ("postgresql://me@/chat?host=/run/pg", "postgresql://me:a%2Fb%40c@/chat?host=/run/pg"),
+    ],
+)
+def test_the_password_of_the_database_can_be_kept_elsewhere(tmp_path: Path, url: str, full: str) -> None:
+    (tmp_path / "db.password").write_text("a/b@c\n")
+    config = load(tmp_path, HOST + f'[storage]\nurl = "{url}"\npassword = {{file = "db.password"}}\n')
+    assert config.storage.full_url == full
+    assert not any(secret in repr(config) for secret in ("a/b@c", "a%2F", "old"))
 
 
 @pytest.mark.parametrize(("text", "line"), [("a = \n", 1), (HOST + "b 1\n", 4), (HOST + "key = 'x'\n", 4)])

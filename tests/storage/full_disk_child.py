@@ -14,12 +14,13 @@ from storage_support import TABLES, Gate, note, values
 
 from xmppchat.core import logs
 from xmppchat.core.commit_gate import StorageUnavailable
-from xmppchat.storage.database import Database
+from xmppchat.storage.database import Database, SqliteDatabase
 
 
 async def main(url: str) -> None:
     gate = Gate()
     database = await Database.open(url, on_settled=gate.on_settled, extra_tables=TABLES)
+    assert isinstance(database, SqliteDatabase)
     gate.attach(database.writer)
     size = Path(f"{database.path}-wal").stat().st_size
     unlimited, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Column, MetaData, Table, Text, bindparam, del
 
 from xmppchat.core.commit_gate import Write
 from xmppchat.storage.database import Database
-from xmppchat.storage.writer import GroupCommitWriter
+from xmppchat.storage.writer import GroupCommit
 
 #: Nothing here may take longer, s.
 DEADLINE = 20.0
@@ -51,10 +51,10 @@ class Gate:
     def __init__(self) -> None:
         self.results: list[tuple[int, BaseException | None]] = []
         self.batches: list[list[int]] = []
-        self.writer: GroupCommitWriter
+        self.writer: GroupCommit
         self.last = 0
 
-    def attach(self, writer: GroupCommitWriter) -> None:
+    def attach(self, writer: GroupCommit) -> None:
         self.writer = writer
         writer.on_settled = self.on_settled
 

@@ -33,14 +33,14 @@ def migrated(path: Path) -> None:
         migrate.migrate(connection, str(path))
 
 
-def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
+def test_sqlite_the_migrations_make_the_schema(tmp_path: Path) -> None:
     migrated(tmp_path / "migrated.db")
     with writing_engine(tmp_path / "made.db", busy_timeout=1).begin() as connection:
         schema.metadata.create_all(connection, tables=schema.TABLES)
     assert objects(tmp_path / "migrated.db") == objects(tmp_path / "made.db")
 
 
-def test_alembic_finds_nothing_to_change(tmp_path: Path) -> None:
+def test_sqlite_alembic_finds_nothing_to_change(tmp_path: Path) -> None:
     path = tmp_path / "migrated.db"
     migrated(path)
     ours = {table.name for table in schema.TABLES}
@@ -59,7 +59,7 @@ def test_revisions_are_what_alembic_finds(tmp_path: Path) -> None:
     assert scripts.get_heads() == [migrate.revisions()[-1]]
 
 
-def test_every_number_is_63_bits_and_no_index_is_made_for_an_id(tmp_path: Path) -> None:
+def test_sqlite_every_number_is_63_bits_and_no_index_is_made_for_an_id(tmp_path: Path) -> None:
     """In SQLite an id must be the row's own number, which ``BIGINT PRIMARY KEY`` is not."""
     path = tmp_path / "test.db"
     migrated(path)
@@ -72,44 +72,44 @@ def test_every_number_is_63_bits_and_no_index_is_made_for_an_id(tmp_path: Path) 
     connection.close()
 
 
-async def test_a_start_without_anything_to_do_changes_nothing(url: str, tmp_path: Path) -> None:
-    await (await Database.open(url)).close()
+async def test_sqlite_a_start_without_anything_to_do_changes_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    await (await Database.open(sqlite_url)).close()
     before = (tmp_path / "test.db").read_bytes()
-    await (await Database.open(url)).close()
+    await (await Database.open(sqlite_url)).close()
     assert (tmp_path / "test.db").read_bytes() == before
 
 
-async def test_data_survives_another_start(url: str, tmp_path: Path) -> None:
-    await (await Database.open(url)).close()
+async def test_sqlite_data_survives_another_start(sqlite_url: str, tmp_path: Path) -> None:
+    await (await Database.open(sqlite_url)).close()
     with sqlite3.connect(tmp_path / "test.db") as connection:
         connection.execute("INSERT INTO secrets VALUES ('a', 'b')")
     connection.close()
-    database = await Database.open(url)
+    database = await Database.open(sqlite_url)
     assert await database.fetch(text("SELECT name FROM secrets")) == [("a",)]
     await database.close()
 
 
 @pytest.mark.parametrize("revision", ["9999", "f3ab"])
-async def test_a_newer_schema_is_refused_and_left_alone(url: str, tmp_path: Path, revision: str) -> None:
+async def test_sqlite_a_newer_schema_is_refused_and_left_alone(sqlite_url: str, tmp_path: Path, revision: str) -> None:
     path = tmp_path / "test.db"
-    await (await Database.open(url)).close()
+    await (await Database.open(sqlite_url)).close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
     connection.close()
     before = path.read_bytes()
     known = migrate.revisions()[-1]
     with pytest.raises(SchemaTooNew, match=f"has schema {revision} .* by a newer version .* up to {known}"):
-        await Database.open(url)
+        await Database.open(sqlite_url)
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("kills", [1, 3])
-async def test_a_crash_during_migration_needs_no_care(url: str, tmp_path: Path, kills: int) -> None:
+async def test_sqlite_a_crash_during_migration_needs_no_care(sqlite_url: str, tmp_path: Path, kills: int) -> None:
     for _ in range(kills):
-        process = child("writing_child.py", url, 0, 0, environment={"XC_CRASHPOINT": "during-migration"})
+        process = child("writing_child.py", sqlite_url, 0, 0, environment={"XC_CRASHPOINT": "during-migration"})
         assert finish(process)[:2] == (137, "")
         assert set(objects(tmp_path / "test.db")) == set(), "half a schema"
-    database = await Database.open(url)
+    database = await Database.open(sqlite_url)
     assert await database.integrity_check() == []
     await database.close()
     with writing_engine(tmp_path / "made.db", busy_timeout=1).begin() as connection:

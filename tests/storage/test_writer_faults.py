@@ -1,4 +1,4 @@
-"""The database cannot write for a while: nothing is acknowledged, the loop runs on, and it recovers alone."""
+"""SQLite cannot write for a while: nothing is acknowledged, the loop runs on, and it recovers alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from storage_support import NOTES, TABLES, Gate, Heart, child, finish, metadata, note, until, values
 
 from xmppchat.core.commit_gate import StorageUnavailable, Write, WriteConflict
-from xmppchat.storage.database import Database
+from xmppchat.storage.database import Database, SqliteDatabase
 from xmppchat.storage.sqlite import writing_engine
 from xmppchat.storage.writer import GroupCommitWriter
 
@@ -31,23 +31,23 @@ def locked(path: Path) -> Iterator[None]:
         other.close()
 
 
-async def test_a_locked_database_is_waited_for(database: Database, gate: Gate) -> None:
+async def test_sqlite_a_locked_database_is_waited_for(sqlite_database: SqliteDatabase, gate: Gate) -> None:
     heart = Heart()
-    with locked(database.path):
+    with locked(sqlite_database.path):
         for number in range(1, 11):
             gate.submit(note(number))
         await until(lambda: heart.beats >= 200)  # more than a second
         assert not gate.results, "nothing is acknowledged"
         assert gate.writer.pending == 10
-        assert await values(database) == [], "reading goes on"
+        assert await values(sqlite_database) == [], "reading goes on"
     await gate.settled()
     heart.stop()
     assert gate.results == [(number, None) for number in range(1, 11)]
     assert heart.longest < 0.5, "the event loop stood still"
 
 
-async def test_a_lock_that_stays_makes_the_storage_unavailable(url: str, gate: Gate) -> None:
-    database = await Database.open(url, on_settled=gate.on_settled, extra_tables=TABLES, busy_timeout=0.1)
+async def test_sqlite_a_lock_that_stays_makes_the_storage_unavailable(sqlite_url: str, gate: Gate) -> None:
+    database = await Database.open(sqlite_url, on_settled=gate.on_settled, extra_tables=TABLES, busy_timeout=0.1)
     gate.attach(database.writer)
     with locked(database.path):
         gate.submit(note(1))
@@ -66,7 +66,7 @@ def pages(number: int) -> Write:
     return Write(text(f"PRAGMA max_page_count={number}"), {})
 
 
-async def test_a_full_database_is_readable_and_recovers(database: Database, gate: Gate) -> None:
+async def test_sqlite_a_full_database_is_readable_and_recovers(sqlite_database: SqliteDatabase, gate: Gate) -> None:
     gate.submit(note(1))
     gate.submit(pages(1))  # SQLite makes that: as many as there are
     await gate.settled()
@@ -78,23 +78,23 @@ async def test_a_full_database_is_readable_and_recovers(database: Database, gate
     failed = min(gate.errors())
     assert isinstance(gate.errors()[failed], StorageUnavailable)
     assert "full" in str(gate.errors()[failed])
-    stored = await values(database)
+    stored = await values(sqlite_database)
     assert all(number < failed or 10_000 <= number < failed + 9_999 for number, _ in stored)
-    assert await database.integrity_check() == []
+    assert await sqlite_database.integrity_check() == []
     gate.submit(pages(1_000_000))
     gate.submit(note(5_000))
     await gate.settled()
     assert gate.last not in gate.errors()
-    assert await values(database) == sorted([*stored, (5_000, "value 5000")])
+    assert await values(sqlite_database) == sorted([*stored, (5_000, "value 5000")])
 
 
-def test_a_full_disk_is_survived(url: str) -> None:
+def test_sqlite_a_full_disk_is_survived(sqlite_url: str) -> None:
     """The system refuses to let the files grow."""
-    status, out, err = finish(child("full_disk_child.py", url))
+    status, out, err = finish(child("full_disk_child.py", sqlite_url))
     assert (status, out.splitlines()) == (0, ["full", "readable", "sound", "recovered"]), err
 
 
-async def test_a_commit_that_fails_fails_its_whole_batch(tmp_path: Path, gate: Gate) -> None:
+async def test_sqlite_a_commit_that_fails_fails_its_whole_batch(tmp_path: Path, gate: Gate) -> None:
     """A rule that is checked only at COMMIT does not tell who broke it."""
     tables = MetaData()
     node = Table(
@@ -123,7 +123,7 @@ async def test_a_commit_that_fails_fails_its_whole_batch(tmp_path: Path, gate: G
 
 
 @pytest.mark.parametrize("tickets", [1, 3])
-async def test_a_rollback_that_fails_does_not_stop_the_writer(tmp_path: Path, gate: Gate, tickets: int) -> None:
+async def test_sqlite_a_rollback_that_fails_does_not_stop_the_writer(tmp_path: Path, gate: Gate, tickets: int) -> None:
     engine = writing_engine(tmp_path / "rollback.db", busy_timeout=1)
     with engine.begin() as connection:
         metadata.create_all(connection)

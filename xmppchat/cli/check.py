@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -42,7 +43,7 @@ def find(config: ServerConfig) -> Iterator[Line]:
     except control.ControlError as error:
         is_running = False
         yield Line(ERROR, str(error))
-    yield _database(config.storage.url, is_running=is_running)
+    yield from _database(config.storage.full_url, is_running=is_running)
     yield from _ports(config, is_running=is_running)
     if config.limits.profile != "default":
         text = f"limits.profile is {config.limits.profile!r}: not for a server that others can reach"
@@ -70,26 +71,36 @@ def _data_dir(directory: Path) -> Iterator[Line]:
         yield Line(WARNING, f"{directory}: other users of this machine can look into it; chmod 700")
 
 
-def _database(url: str, *, is_running: bool) -> Line:
+def _database(url: str, *, is_running: bool) -> Iterator[Line]:
     # SQLAlchemy takes a while to import: only where it is needed.
-    from xmppchat.storage import sqlite
+    from xmppchat.storage.database import is_postgresql
     from xmppchat.storage.faults import DatabaseError
 
     try:
-        path = sqlite.database_path(url)
-        if is_running:
-            return Line(OK, f"{path}: in use by the server, which is running")
-        if not path.exists():
-            return Line(OK, f"{path}: will be made at the first start")
-        lock = sqlite.ProcessLock.take(path)
-        try:
-            return Line(OK, f"{path}: {_schema(path)}")
-        finally:
-            lock.release()
+        if is_postgresql(url):
+            yield from _postgresql(url, is_running=is_running)
+        else:
+            yield Line(OK, _sqlite(url, is_running=is_running))
     except DatabaseError as error:
-        return Line(ERROR, str(error))
+        yield Line(ERROR, str(error))
     except OSError as error:
-        return Line(ERROR, f"{error.filename}: {error.strerror}")
+        yield Line(ERROR, f"{error.filename}: {error.strerror}")
+
+
+def _sqlite(url: str, *, is_running: bool) -> str:
+    """What is to be said of a file. Raises DatabaseError and OSError where it cannot be used."""
+    from xmppchat.storage import sqlite
+
+    path = sqlite.database_path(url)
+    if is_running:
+        return f"{path}: in use by the server, which is running"
+    if not path.exists():
+        return f"{path}: will be made at the first start"
+    lock = sqlite.ProcessLock.take(path)
+    try:
+        return f"{path}: {_schema(path)}"
+    finally:
+        lock.release()
 
 
 def _schema(path: Path) -> str:
@@ -100,14 +111,39 @@ def _schema(path: Path) -> str:
 
     try:
         with sqlite.reading_engine(path, busy_timeout=1.0).connect() as connection:
-            current, known = migrate.current_revision(connection), migrate.revisions()
+            current = migrate.current_revision(connection)
     except DBAPIError as error:
         raise faults.DatabaseError(f"{path}: {faults.reason(error) or error.orig}") from None
-    if current == known[-1]:
+    return _outlook(current, str(path))
+
+
+def _outlook(revision: str | None, name: str) -> str:
+    from xmppchat.storage import migrate
+
+    if migrate.is_current(revision, name):
         return "can be opened"
-    if current is None or current in known:
-        return "can be opened; the next start brings it to this version's schema, so back it up before"
-    raise faults.SchemaTooNew(f"{path} was written by a newer version of xmppchat: start that one")
+    if revision is None:
+        return "can be opened; the first start makes its tables"
+    return "can be opened; the next start brings it to this version's schema, so back it up before"
+
+
+def _postgresql(url: str, *, is_running: bool) -> Iterator[Line]:
+    try:
+        from xmppchat.storage.postgresql import looking
+    except ModuleNotFoundError:
+        yield Line(ERROR, "PostgreSQL needs a package more: pip install 'xmppchat[postgres]'")
+        return
+    from xmppchat.storage.faults import DatabaseInUse
+
+    found = asyncio.run(looking.look(url))
+    for danger in found.dangers:
+        yield Line(WARNING, f"{found.name}: {danger}")
+    if found.holder and is_running:
+        yield Line(OK, f"{found.name} ({found.version}): in use by the server, which is running")
+    elif found.holder:
+        raise DatabaseInUse(f"{found.name} is in use by {found.holder}: stop that server first")
+    else:
+        yield Line(OK, f"{found.name} ({found.version}): {_outlook(found.revision, found.name)}")
 
 
 def _ports(config: ServerConfig, *, is_running: bool) -> Iterator[Line]:

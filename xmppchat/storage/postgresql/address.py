@@ -77,16 +77,21 @@ async def check_server(connection: asyncpg.Connection, name: str) -> list[str]:
     if version.major < MIN_VERSION:
         raise DatabaseError(f"{name} is PostgreSQL {version.major}; this version needs {MIN_VERSION} or newer: upgrade")
     row = await connection.fetchrow(
-        "SELECT current_setting('server_encoding'), current_setting('fsync'), pg_is_in_recovery()"
+        "SELECT current_setting('server_encoding'), current_setting('fsync'), pg_is_in_recovery(), "
+        "coalesce(has_schema_privilege(current_schema(), 'CREATE'), false), current_user"
     )
     assert row is not None
-    encoding, fsync, is_standby = row
+    encoding, fsync, is_standby, may_create, user = row
     if encoding != "UTF8":
         raise DatabaseError(
             f"{name} has the encoding {encoding}; make one with: createdb --encoding UTF8 --template template0 NAME"
         )
     if is_standby:
         raise DatabaseError(f"{name} is a standby, which cannot be written; name the primary in [storage]")
+    if not may_create:
+        raise DatabaseError(
+            f"{name}: {user} may not make tables there; as PostgreSQL's admin: ALTER DATABASE … OWNER TO {user}"
+        )
     if fsync != "on":
         return ["fsync is off there: a power cut loses what was acknowledged, or the whole database; turn it on"]
     return []

@@ -31,6 +31,10 @@ TABLE = "writer_marks"
 SLOTS = 1_000
 #: Pause between two looks whether the server answers, and how long it may take to, s.
 HEARTBEAT = 10.0
+#: How long the lock of a process that has just died may stay, s; a machine that dies keeps it for half a minute.
+GRACE_SECONDS = 1.0
+#: Pause between attempts to get the lock, s.
+_PAUSE = 0.05
 #: How long a transaction of a server that was here before may hold up this one's start, s.
 CLAIM_SECONDS = 60.0
 
@@ -62,8 +66,11 @@ class Ownership:
     async def take(self) -> asyncpg.Connection:
         """Take the lock; returns its connection. Raises :class:`DatabaseInUse`, :class:`DatabaseError`."""
         connection = await self._link.open()
-        if not await _try_lock(connection):
-            raise in_use(self.name, await holder(connection))
+        deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
+        while not await _try_lock(connection):
+            if asyncio.get_running_loop().time() > deadline:
+                raise in_use(self.name, await holder(connection))
+            await asyncio.sleep(_PAUSE)
         return connection
 
     async def claim(self) -> None:
@@ -139,7 +146,7 @@ class Ownership:
             if found is not None and found[:2] != former:
                 self.refuse(f"{found[2] or 'another program'} has taken the database over")
                 return
-            await asyncio.sleep(0.05)  # it is our own old one, about to end
+            await asyncio.sleep(_PAUSE)  # it is our own old one, about to end
 
 
 async def holder(connection: asyncpg.Connection) -> tuple[int, Any, str] | None:

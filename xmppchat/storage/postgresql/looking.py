@@ -1,0 +1,36 @@
+"""A look at a database from outside, for ``xmppchat check``: nothing is changed, no lock is taken."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from xmppchat.storage.postgresql.address import Address, check_server
+from xmppchat.storage.postgresql.database import current_revision
+from xmppchat.storage.postgresql.link import Link
+from xmppchat.storage.postgresql.ownership import holder
+
+
+class Found(NamedTuple):
+    """What there is: the database's `name` without a password, its schema's `revision`, who has it, what is unsafe."""
+
+    name: str
+    version: str
+    revision: str | None
+    holder: str
+    dangers: list[str]
+
+
+async def look(url: str) -> Found:
+    """Look at the database at `url`. Raises :class:`~xmppchat.storage.faults.DatabaseError` where none can be used."""
+    address = Address.parse(url)
+    link = Link(address, default_transaction_read_only="on")
+    connection = await link.open()
+    try:
+        dangers = await check_server(connection, address.name)
+        version = connection.get_server_version()
+        found = await holder(connection)
+        who = "" if found is None else found[2] or "another program"
+        revision = await current_revision(connection)
+        return Found(address.name, f"PostgreSQL {version.major}.{version.minor}", revision, who, dangers)
+    finally:
+        await link.close()
