@@ -11,6 +11,9 @@ import typer
 
 CONFIG_VARIABLE = "XMPPCHAT_CONFIG"
 
+#: Commands for which those of the components need not be built.
+_WITHOUT_COMPONENTS = ("init", "serve", "check", "config", "backup", "restore", "db", "--version")
+
 ConfigOption = Annotated[
     str,
     typer.Option(
@@ -64,7 +67,13 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     config.callback()(_config_group)
     config.command("explain")(_explain)
     app.add_typer(config, name="config")
-    if not arguments or arguments[0] not in ("init", "serve", "check", "config", "--version"):
+    app.command("backup")(_backup)
+    app.command("restore")(_restore)
+    database = typer.Typer(help="The database.", no_args_is_help=True)
+    database.callback()(_database_group)
+    database.command("copy")(_copy_database)
+    app.add_typer(database, name="db")
+    if not arguments or arguments[0] not in _WITHOUT_COMPONENTS:
         from xmppchat.cli import generated
         from xmppchat.cli.environment import component_classes
 
@@ -144,3 +153,48 @@ def _explain(
     from xmppchat.cli import explain
 
     explain.explain(key, config, as_json=json)
+
+
+def _backup(
+    file: Annotated[str, typer.Argument(help="the file to write; it must not exist")],
+    with_config: Annotated[
+        bool, typer.Option("--with-config", help="put the text of the configuration file into it, too")
+    ] = False,
+    config: ConfigOption = "",
+) -> None:
+    """Back up the database into one file, while the server works on. Keep that file encrypted."""
+    from xmppchat.cli import backup
+
+    backup.back_up(file, config, with_configuration=with_config)
+
+
+def _restore(
+    file: Annotated[str, typer.Argument(help="a file that `xmppchat backup` wrote")],
+    force: Annotated[
+        bool, typer.Option("--force", help="replace a database that is not empty; it is kept aside")
+    ] = False,
+    config: ConfigOption = "",
+) -> None:
+    """Put a backup into the configured database. The server must be stopped."""
+    from xmppchat.cli import backup
+
+    backup.restore(file, config, force=force)
+
+
+def _database_group() -> None:
+    """A group even while it has one command."""
+
+
+def _copy_database(
+    to: Annotated[
+        str, typer.Option("--to", metavar="URL", help="the new database, empty; default: the configured one")
+    ] = "",
+    source: Annotated[
+        str, typer.Option("--from", metavar="URL", help="the database to copy; default: the configured one")
+    ] = "",
+    config: ConfigOption = "",
+) -> None:
+    """Copy everything to another database, such as from SQLite to PostgreSQL. The server must be stopped."""
+    from xmppchat.cli import db
+
+    db.copy(source, to, config)
