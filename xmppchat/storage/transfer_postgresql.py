@@ -59,9 +59,16 @@ class PostgresSource(Source):
 
     async def batches(self, table: Table) -> AsyncIterator[list[Row]]:
         driver = await self._driver()
-        cursor = await driver.cursor(f"SELECT {columns_of(table)} FROM {quoted(table.name)}")  # noqa: S608
-        while rows := await cursor.fetch(BATCH):
-            yield [tuple(row) for row in rows]
+        rows: list[Row] = []
+        # Read to its end it is closed, and the table may be altered again.
+        select = f"SELECT {columns_of(table)} FROM {quoted(table.name)}"  # noqa: S608
+        async for row in driver.cursor(select, prefetch=BATCH):
+            rows.append(tuple(row))
+            if len(rows) == BATCH:
+                yield rows
+                rows = []
+        if rows:
+            yield rows
 
     async def _driver(self) -> Any:
         """asyncpg's own connection, which knows COPY and cursors."""
@@ -112,7 +119,13 @@ class PostgresTarget(PostgresSource, Target):
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
         columns = [column.name for column in table.columns]
         _refuse_nul(table.name, columns, rows)
-        await (await self._driver()).copy_records_to_table(table.name, records=rows, columns=columns)
+        driver = await self._driver()
+        try:
+            await driver.copy_records_to_table(table.name, records=rows, columns=columns)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise TransferError(
+                f"{table.name}: a value does not fit its column ({error}); nothing was changed. Correct that row"
+            ) from error
 
     async def complete(self, statements: Iterable[Executable] = ()) -> None:
         await self.connection.run_sync(_upgrade, "head")

@@ -170,7 +170,9 @@ def check_integrity(connection: sqlite3.Connection, path: Path) -> None:
     """Read all of the file. Raises :class:`TransferError` if SQLite finds anything wrong."""
     found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(3)")]
     if found != ["ok"]:
-        raise TransferError(f"{path} is damaged, nothing was changed: {'; '.join(found)}. Check the disk, or take an older backup")
+        raise TransferError(
+            f"{path} is damaged, nothing was changed: {'; '.join(found)}. Check the disk, or take an older backup"
+        )
 
 
 def finish(path: Path, statements: Iterable[Executable] = ()) -> None:
@@ -233,6 +235,9 @@ def _is_occupied(path: Path) -> bool:
 
 
 def _replace(path: Path, new: Path, *, is_kept: bool) -> None:
+    log = Path(f"{new}-wal")
+    if log.exists() and log.stat().st_size:
+        raise TransferError(f"{log}: another program has the new file open; nothing was changed. Try again")
     _empty_log(path)
     if is_kept:
         aside = _free_name(path)

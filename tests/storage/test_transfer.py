@@ -1,0 +1,313 @@
+"""Copies from one database to another: all of it, exactly, or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from private_postgresql import Postgres, is_installed, private_postgres
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, LargeBinary, Table, Text
+from transfer_support import add_account, contents, fill, indexes, make_database, run
+
+from xmppchat.storage import schema, transfer_postgresql
+from xmppchat.storage.backup import copy_database
+from xmppchat.storage.faults import DatabaseInUse, SchemaTooNew
+from xmppchat.storage.migrate import revisions
+from xmppchat.storage.sqlite import ProcessLock
+from xmppchat.storage.transfer import Digest, TransferError
+from xmppchat.storage.transfer_postgresql import PostgresTarget
+from xmppchat.storage.transfer_sqlite import SqliteFile
+
+pytestmark = pytest.mark.skipif(not is_installed(), reason="there is no PostgreSQL")
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with private_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A SQLite database with hostile rows in each table."""
+    path = tmp_path / "source.db"
+    make_database(path)
+    fill(path)
+    return path
+
+
+@pytest.fixture
+def notes() -> Iterator[Table]:
+    """A table of a third party's component."""
+    table = Table(
+        "third party's notes", schema.metadata,
+        Column("id", BigInteger, primary_key=True, autoincrement=False), Column("text", Text),
+        Column("is read", Boolean), Column("data", LargeBinary),
+    )  # fmt: skip
+    yield table
+    schema.metadata.remove(table)
+
+
+def url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+async def tables(database: str) -> list[str]:
+    """The tables of a PostgreSQL database."""
+    return [row[0] for row in await query(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+
+
+async def query(database: str, statement: str) -> list[Any]:
+    connection = await asyncpg.connect(database)
+    try:
+        return list(await connection.fetch(statement))
+    finally:
+        await connection.close()
+
+
+async def test_to_postgresql_and_back_is_the_same_row_for_row(
+    source: Path, tmp_path: Path, postgres: Postgres
+) -> None:
+    middle, back = await postgres.new_database(), tmp_path / "back.db"
+    reports: list[tuple[str, int, int]] = []
+    moved = await copy_database(url(source), middle, lambda *report: reports.append(report))
+    assert moved == {table.name: 12 for table in schema.TABLES}
+    assert ("offline_messages", 12, 12) in reports
+    assert await query(middle, "SELECT count(*) FROM offline_messages WHERE id = 9223372036854775807") == [(1,)]
+    assert await copy_database(middle, url(back)) == moved
+    assert contents(back) == contents(source)
+    assert indexes(back) == indexes(source)
+    assert back.stat().st_mode & 0o777 == 0o600
+
+
+async def test_more_rows_than_one_batch(tmp_path: Path, postgres: Postgres) -> None:
+    source, back = tmp_path / "source.db", tmp_path / "back.db"
+    make_database(source)
+    for number in range(1_001):
+        add_account(source, number)
+    middle = await postgres.new_database()
+    assert (await copy_database(url(source), middle))["accounts"] == 1_001
+    await copy_database(middle, url(back))
+    assert contents(back) == contents(source)
+
+
+async def test_tables_of_third_parties_go_along(tmp_path: Path, postgres: Postgres, notes: Table) -> None:
+    source, back = tmp_path / "source.db", tmp_path / "back.db"
+    make_database(source, extra=(notes,))
+    run(source, f'INSERT INTO "{notes.name}" VALUES (1, NULL, NULL, NULL), (2, ?, 1, ?)', "ä", b"\0")
+    middle = await postgres.new_database()
+    assert (await copy_database(url(source), middle))[notes.name] == 2
+    await copy_database(middle, url(back))
+    assert contents(back) == contents(source)
+
+
+async def test_a_table_that_nobody_knows_is_not_lost_silently(source: Path, postgres: Postgres) -> None:
+    run(source, "CREATE TABLE widgets (id INTEGER)")
+    target = await postgres.new_database()
+    with pytest.raises(TransferError, match="widgets: no loaded component has such a table"):
+        await copy_database(url(source), target)
+    assert await tables(target) == []
+
+
+async def test_tables_of_other_programs_stay_where_they_are(source: Path, tmp_path: Path, postgres: Postgres) -> None:
+    middle, back = await postgres.new_database(), tmp_path / "back.db"
+    await query(middle, "CREATE TABLE shop (id bigint)")
+    await copy_database(url(source), middle)
+    await copy_database(middle, url(back))
+    assert contents(back) == contents(source)
+    assert "shop" in await tables(middle)
+
+
+async def test_a_type_that_cannot_be_moved_is_refused(tmp_path: Path, postgres: Postgres) -> None:
+    table = Table("clock", schema.metadata, Column("at", DateTime, primary_key=True))
+    try:
+        make_database(tmp_path / "source.db", extra=(table,))
+        with pytest.raises(TransferError, match=r"clock\.at"):
+            await copy_database(url(tmp_path / "source.db"), await postgres.new_database())
+    finally:
+        schema.metadata.remove(table)
+
+
+async def test_a_text_with_nul_is_named(source: Path, postgres: Postgres) -> None:
+    run(source, "UPDATE audit_log SET error = 'a' || char(0) WHERE id = 9223372036854775807")
+    target = await postgres.new_database()
+    with pytest.raises(TransferError, match=r"audit_log\.error: the row 9223372036854775807 has the character 0"):
+        await copy_database(url(source), target)
+    assert await tables(target) == [], "all or nothing"
+
+
+async def test_a_value_of_another_type_is_refused(source: Path, postgres: Postgres) -> None:
+    run(source, "UPDATE offline_messages SET size = 2147483648 WHERE id = 1")  # no 32-bit integer
+    target = await postgres.new_database()
+    with pytest.raises(TransferError, match="int32"):
+        await copy_database(url(source), target)
+    assert await tables(target) == []
+
+
+@pytest.mark.parametrize("target_class", [PostgresTarget, SqliteFile])
+@pytest.mark.parametrize("fault", ["lost", "changed", "twice"])
+async def test_what_does_not_arrive_as_it_was_is_noticed(
+    source: Path, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch,
+    target_class: type[PostgresTarget] | type[SqliteFile], fault: str,
+) -> None:  # fmt: skip
+    insert: Any = target_class.insert
+
+    async def damaging(self: Any, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        if table.name == "vcards":
+            if fault == "lost":
+                rows = rows[1:]
+            else:
+                last = rows[-1] if fault == "changed" else rows[0]
+                rows = [*rows[:-1], (rows[-1][0], last[1] + ("x" if fault == "changed" else ""))]
+        await insert(self, table, rows)
+
+    monkeypatch.setattr(target_class, "insert", damaging)
+    empty, path = await postgres.new_database(), tmp_path / "new.db"
+    target = empty if target_class is PostgresTarget else url(path)
+    with pytest.raises(TransferError, match="vcards: of 12 rows 12 were read"):
+        await copy_database(url(source), target)
+    assert await tables(empty) == []
+    assert not list(tmp_path.glob("new.db*[!k]")), "nothing but the lock"
+
+
+async def test_a_database_that_holds_something_is_no_target(source: Path, tmp_path: Path, postgres: Postgres) -> None:
+    other, database = tmp_path / "other.db", await postgres.new_database()
+    make_database(other)
+    add_account(other, 7)
+    before = contents(other)
+    await copy_database(url(other), database)
+    for target in (url(other), database):
+        with pytest.raises(TransferError, match="holds something already"):
+            await copy_database(url(source), target)
+    assert contents(other) == before
+    assert await query(database, "SELECT id FROM accounts") == [(7,)]
+
+
+async def test_a_target_with_what_a_first_start_makes_is_empty(
+    source: Path, tmp_path: Path, postgres: Postgres
+) -> None:
+    fresh, database, back = tmp_path / "fresh.db", await postgres.new_database(), tmp_path / "back.db"
+    make_database(fresh)
+    run(fresh, "INSERT INTO secrets VALUES ('made at start', ?)", b"1")
+    await copy_database(url(fresh), database)
+    for target in (database, url(fresh)):
+        await copy_database(url(source), target)
+    await copy_database(database, url(back))
+    assert contents(fresh) == contents(back) == contents(source)
+
+
+async def test_a_running_server_on_either_side_refuses(source: Path, tmp_path: Path, postgres: Postgres) -> None:
+    empty, path = await postgres.new_database(), tmp_path / "empty.db"
+    for used, (of, to) in ((source, (source, path)), (path, (source, path))):
+        lock = ProcessLock.take(used)
+        with pytest.raises(DatabaseInUse, match=f"{used} is in use"):
+            await copy_database(url(of), url(to))
+        lock.release()
+    full = await postgres.new_database()
+    await copy_database(url(source), full)
+    for used_url, (of_url, to_url) in ((empty, (url(source), empty)), (full, (full, url(path)))):
+        server = await asyncpg.connect(used_url)
+        await server.execute(f"SELECT pg_advisory_lock({transfer_postgresql.LOCK})")
+        with pytest.raises(DatabaseInUse, match="in use by a server"):
+            await copy_database(of_url, to_url)
+        await server.close()
+    assert not path.exists()
+    await copy_database(full, url(path))
+
+
+async def test_the_same_database_twice_is_refused(source: Path) -> None:
+    with pytest.raises(TransferError, match="the same database"):
+        await copy_database(url(source), url(source))
+
+
+async def test_an_older_schema_is_migrated_where_it_arrives(tmp_path: Path, postgres: Postgres) -> None:
+    old, database, back = tmp_path / "old.db", await postgres.new_database(), tmp_path / "back.db"
+    make_database(old, "0001")
+    add_account(old, 7)
+    moved = await copy_database(url(old), database)
+    assert set(moved) == {"accounts", "credentials", "roster_items", "offline_messages", "secrets"}
+    await copy_database(database, url(back))
+    assert contents(back)["alembic_version"] == [(revisions()[-1],)]
+    assert [row[:4] for row in contents(back)["accounts"]] == [(7, "user7", "chat.example", 1)]
+    assert contents(old)["alembic_version"] == [("0001",)], "the source stays as it is"
+
+
+async def test_a_newer_schema_is_refused(source: Path, tmp_path: Path, postgres: Postgres) -> None:
+    database = await postgres.new_database()
+    await copy_database(url(source), database)
+    run(source, "UPDATE alembic_version SET version_num = '9999'")
+    await query(database, "UPDATE alembic_version SET version_num = '9999'")
+    for of, to in ((url(source), await postgres.new_database()), (database, url(tmp_path / "new.db"))):
+        with pytest.raises(SchemaTooNew, match="9999 and was written by a newer version"):
+            await copy_database(of, to)
+
+
+@pytest.mark.parametrize("of", ["sqlite", "postgresql"])
+async def test_an_empty_source_is_refused(of: str, tmp_path: Path, postgres: Postgres) -> None:
+    source = url(tmp_path / "none.db") if of == "sqlite" else await postgres.new_database()
+    with pytest.raises(TransferError, match="first start"):
+        await copy_database(source, url(tmp_path / "new.db"))
+    assert not (tmp_path / "none.db").exists()
+    assert not (tmp_path / "new.db").exists()
+
+
+async def test_a_server_that_cannot_be_reached_is_named_without_password(source: Path, tmp_path: Path) -> None:
+    nowhere = f"postgresql://romeo:sesame@/verona?host={tmp_path}"
+    with pytest.raises(TransferError, match="cannot be reached") as caught:
+        await copy_database(url(source), nowhere)
+    assert "sesame" not in str(caught.value)
+
+
+async def test_a_refused_login_is_told_without_password(source: Path, postgres: Postgres) -> None:
+    wrong = postgres.url("verona").replace("postgres@", "romeo:sesame@")
+    with pytest.raises(TransferError, match="does not exist") as caught:
+        await copy_database(url(source), wrong)
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize("to", ["sqlite", "postgresql"])
+async def test_death_in_the_middle_leaves_nothing(source: Path, tmp_path: Path, postgres: Postgres, to: str) -> None:
+    path, database = tmp_path / "new.db", await postgres.new_database()
+    target = url(path) if to == "sqlite" else database
+    script = "import asyncio, sys; from xmppchat.storage.backup import copy_database; "
+    script += "asyncio.run(copy_database(sys.argv[1], sys.argv[2]))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, url(source), target], env={**os.environ, "XC_CRASHPOINT": "before-replacing"},
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 137, done.stderr
+    assert not path.exists()
+    assert await tables(database) == []
+    async with asyncio.timeout(20):  # the other end notices that its client is gone
+        while True:
+            try:
+                await copy_database(url(source), target)
+                break
+            except DatabaseInUse:
+                await asyncio.sleep(0.01)
+    if to == "sqlite":
+        assert contents(path) == contents(source)
+    assert not list(tmp_path.glob("*.restoring*"))
+
+
+def test_a_digest_knows_rows_whatever_their_order() -> None:
+    def of(*rows: tuple[Any, ...]) -> Digest:
+        digest = Digest()
+        for row in rows:
+            digest.add([row])
+        return digest
+
+    assert of((1, "a"), (2, "b")) == of((2, "b"), (1, "a"))
+    assert of((1, "a")) != of((1, b"a"))
+    assert of((1, "a")) != of(("1", "a"))
+    assert of((1, True)) != of((1, 1))
+    assert of((None,)) != of(("None",))
+    assert of((1,), (1,)) != of((2,), (2,)), "pairs do not cancel out"
+    assert of((1,), (1,)) != of((1,))
