@@ -222,8 +222,10 @@ def replacing(path: Path, *, force: bool) -> Iterator[Path]:
 
 
 def _is_occupied(path: Path) -> bool:
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:
         return False
+    if not _has_header(path):
+        return True
     try:
         with read_database(path) as connection:
             return any(
@@ -232,6 +234,12 @@ def _is_occupied(path: Path) -> bool:
             )
     except DatabaseError:
         return True  # damaged: perhaps somebody can still rescue something from it
+
+
+def _has_header(path: Path) -> bool:
+    """Whether SQLite may open it; of a file that is no database it would throw the log away."""
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
 def _replace(path: Path, new: Path, *, is_kept: bool) -> None:
@@ -254,7 +262,7 @@ def _replace(path: Path, new: Path, *, is_kept: bool) -> None:
 
 def _empty_log(path: Path) -> None:
     """Move what is in the write-ahead log into the file, and end the log."""
-    if not path.exists():
+    if not path.exists() or not _has_header(path):
         return
     try:
         with read_database(path) as connection:
