@@ -100,9 +100,10 @@ def commands_page(specs: Iterable[CommandSpec]) -> str:
     """The reference of commands that components declare."""
     lines = ["# Commands", "", f"<!-- {_NOTE} -->", ""]
     lines.append(
-        "Beside these there are `init`, `serve`, `check` and `config explain`; see `xmppchat --help`. Those here"
+        "Beside these there are `init`, `serve`, `check`, `config explain`, `backup`, `restore` and `db copy`; see"
     )
-    lines.append("take `--config FILE` and `--json`, too. A running server is asked through its control socket.")
+    lines.append("`xmppchat --help`. Those here take `--config FILE` and `--json`, too. A running server is asked")
+    lines.append("through its control socket.")
     for spec in sorted(specs, key=lambda spec: spec.name):
         arguments = "".join(f" {p.name.upper()}" for p in spec.parameters if p.is_required and not p.secret)
         lines += ["", f"## `xmppchat {spec.name}{arguments}`", "", spec.description, ""]

@@ -5,7 +5,8 @@
 before. Without the variable a crash point is one comparison.
 
 The points: ``during-migration`` (a step is done but not committed), ``before-commit`` (a batch is executed but not
-committed), ``after-commit-before-release`` (it is on disk and nobody has been told).
+committed), ``after-commit-before-release`` (it is on disk and nobody has been told), ``during-backup`` (all is written,
+nothing has its name yet), ``before-replacing`` (a restored database is whole, the old one still in its place).
 """
 
 from __future__ import annotations
