@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Executable, Table, inspect, make_url, text
+from sqlalchemy import Connection, Executable, Table, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -29,6 +29,8 @@ from xmppchat.storage.transfer import (
     third_party_tables,
 )
 
+#: How long opening a connection may take, s.
+CONNECT_SECONDS = 10.0
 #: Key of the advisory lock that a server holds.
 LOCK = 0x786D7070
 #: The schema that tables are moved to when a restore is forced.
@@ -47,14 +49,14 @@ class PostgresSource(Source):
     async def revision(self) -> str | None:
         if VERSION_TABLE not in await self.table_names():
             return None
-        found = await self.connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
+        found = await self.connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608
         return found.scalar()
 
     async def table_names(self) -> set[str]:
         return set(await self.connection.run_sync(lambda connection: inspect(connection).get_table_names()))
 
     async def count(self, table: Table) -> int:
-        found = await self.connection.execute(text(f"SELECT count(*) FROM {quoted(table.name)}"))  # noqa: S608
+        found = await self.connection.exec_driver_sql(f"SELECT count(*) FROM {quoted(table.name)}")  # noqa: S608
         return int(found.scalar_one())
 
     async def batches(self, table: Table) -> AsyncIterator[list[Row]]:
@@ -101,10 +103,10 @@ class PostgresTarget(PostgresSource, Target):
         aside = await self._new_schema() if is_occupied else ""
         for name in sorted(present):
             action = f"ALTER TABLE {quoted(name)} SET SCHEMA {quoted(aside)}" if aside else f"DROP TABLE {quoted(name)}"
-            await self.connection.execute(text(action))
+            await self.connection.exec_driver_sql(action)
 
     async def _has_rows(self, name: str) -> bool:
-        found = await self.connection.execute(text(f"SELECT 1 FROM {quoted(name)} LIMIT 1"))  # noqa: S608
+        found = await self.connection.exec_driver_sql(f"SELECT 1 FROM {quoted(name)} LIMIT 1")  # noqa: S608
         return found.first() is not None
 
     async def _new_schema(self) -> str:
@@ -113,7 +115,7 @@ class PostgresTarget(PostgresSource, Target):
         while name in taken:
             number += 1
             name = f"{ASIDE}_{number}"
-        await self.connection.execute(text(f"CREATE SCHEMA {quoted(name)}"))
+        await self.connection.exec_driver_sql(f"CREATE SCHEMA {quoted(name)}")
         return name
 
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
@@ -184,15 +186,20 @@ async def replacing(url: str, *, force: bool) -> AsyncIterator[PostgresTarget]:
 async def _connection(url: str, **options: Any) -> AsyncIterator[AsyncConnection]:
     name = printable(url)
     try:
-        engine = create_async_engine(_async_url(url), poolclass=NullPool, hide_parameters=True)
+        import asyncpg
     except ModuleNotFoundError as error:
         raise TransferError(f"PostgreSQL needs a driver: pip install 'xmppchat[postgres]' ({error})") from None
+    engine = create_async_engine(
+        "postgresql+asyncpg://", poolclass=NullPool, hide_parameters=True,
+        # The driver reads the URL itself: it knows more options than SQLAlchemy.
+        async_creator=lambda: asyncpg.connect(url, timeout=CONNECT_SECONDS),
+    )
     with translated(name):
         connection = engine.connect()
         try:
             await connection.start()
-        except OSError as error:
-            raise TransferError(f"{name} cannot be reached: {error.strerror or error}") from error
+        except (OSError, TimeoutError) as error:
+            raise TransferError(f"{name} cannot be reached: {error or 'no answer'}") from error
         try:
             await connection.execution_options(**options)
             yield connection
@@ -205,10 +212,6 @@ async def _lock(connection: AsyncConnection, name: str) -> None:
     found = await connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": LOCK})
     if not found.scalar_one():
         raise DatabaseInUse(f"{name} is in use by a server: stop it first")
-
-
-def _async_url(url: str) -> URL:
-    return make_url(url).set(drivername="postgresql+asyncpg")
 
 
 def printable(url: str) -> str:
