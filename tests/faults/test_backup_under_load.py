@@ -34,12 +34,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture
-def url() -> str:
-    """The database of the servers; each has its own."""
-    return "sqlite:///xmppchat.db"
-
-
-@pytest.fixture
 def server(tmp_path: Path, certificates: Certificates) -> Iterator[LiveServer]:
     with new_server(tmp_path / "first", certificates) as running:
         fill(running)
