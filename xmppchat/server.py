@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import resource
 import signal
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from xmppchat.components import BUILTIN
-from xmppchat.components.accounts import ACCOUNT_QUERY
-from xmppchat.core import commands
+from xmppchat.components.accounts import ACCOUNT_COUNTS, ACCOUNT_QUERY
+from xmppchat.core import commands, logs
 from xmppchat.core.authentication import Authenticator
-from xmppchat.core.config import ServerConfig
+from xmppchat.core.commands import CommandError
+from xmppchat.core.config import ConfigError, ServerConfig, load_config
 from xmppchat.core.kernel import Kernel
-from xmppchat.core.limits import LimitCounters, Limits
+from xmppchat.core.limits import Limits
+from xmppchat.core.reload import plan
 from xmppchat.core.runtime import Clock, SystemClock
-from xmppchat.core.services import AccountService
+from xmppchat.core.services import AccountService, ReloadService
+from xmppchat.core.tables import DeclarationError
 from xmppchat.network import certificates
 from xmppchat.network.admission import LOOPBACK, Admission
 from xmppchat.network.c2s import Connections
 from xmppchat.network.certificates import CertificateFault, CertificateFiles
 from xmppchat.network.control import ControlServer
 from xmppchat.network.listener import Listener
+from xmppchat.network.notify import Notifier
 from xmppchat.network.tls import TlsContexts
 from xmppchat.protocol import sasl
 from xmppchat.protocol.errors import SystemShutdown
 from xmppchat.protocol.stream import StreamSettings
 from xmppchat.protocol.stream_features import CORE_FEATURES
 from xmppchat.storage.database import Database
+
+if TYPE_CHECKING:
+    from xmppchat.network.metrics import MetricsServer
 
 log = structlog.get_logger(__name__)
 
@@ -40,16 +48,23 @@ GOODBYE_SECONDS = 5.0
 
 
 class Server:
-    """A whole server. ``listen=False`` builds all but the ports: for commands while no server runs, and for tests."""
+    """A whole server. ``listen=False`` builds all but the ports: for commands while no server runs, and for tests.
+
+    `notifier` is told of reloads.
+    """
 
     def __init__(
-        self, config: ServerConfig, *, clock: Clock | None = None, listen: bool = True
+        self, config: ServerConfig, *, clock: Clock | None = None, listen: bool = True, notifier: Notifier | None = None
     ) -> None:
         self.config = config
         self._clock = clock or SystemClock()
         self._listen = listen
         self._listeners: list[Listener] = []
+        self._metrics: MetricsServer | None = None
         self._control: ControlServer | None = None
+        self._notifier = notifier or Notifier()
+        self._reloading = asyncio.Lock()
+        self._admission: Admission
         self.database: Database
         self.kernel: Kernel
         self.connections: Connections
@@ -59,11 +74,8 @@ class Server:
         """Open everything, inside out: certificates, database, components, control socket, ports."""
         config = self.config
         if self._listen:
-            self.contexts = TlsContexts(self._certificates())
-            for files in self._certificates():
-                for finding in certificates.check(files):
-                    if finding.severity == "error":
-                        log.warning("certificate", finding=finding.text, next_step="xmppchat check")
+            self.contexts = TlsContexts(_certificates(config))
+            self._judge_certificates()
         self.database = await Database.open(config.storage.full_url)
         try:
             self.kernel = Kernel(
@@ -71,6 +83,8 @@ class Server:
                 clock=self._clock, account_query=ACCOUNT_QUERY,
             )
             self.database.writer.on_settled = self.kernel.gate.on_settled
+            if self._listen:
+                self.kernel.services.provide(ReloadService, self)
             await self.kernel.start()
             self.connections = self._connections()
             self.connections.watch()
@@ -93,27 +107,66 @@ class Server:
         """Run an operator's command."""
         return await commands.execute(self.kernel, name, arguments, actor="command line")
 
-    def reload_certificates(self) -> None:
-        """Read the certificates again; open streams go on. A broken file changes nothing and is logged."""
-        if self.contexts is not None:
+    def reload_soon(self) -> None:
+        """Reload in the background; what comes of it is logged."""
+
+        async def reload() -> None:
+            with contextlib.suppress(CommandError):  # logged already
+                await self.reload()
+
+        self.kernel.tasks.spawn(reload(), name="reload")
+
+    async def reload(self) -> Mapping[str, object]:
+        """See :class:`ReloadService`. Open streams go on, under the new limits."""
+        async with self._reloading:
+            self._notifier.reloading()
             try:
-                self.contexts.reload()
-            except CertificateFault as error:
-                log.error("certificates not reloaded, the old ones stay", error=str(error))
-            else:
-                log.info("certificates reloaded")
+                return await self._reload()
+            except CommandError as refusal:
+                log.error("reload refused, everything stays as it was", faults=str(refusal))
+                raise
+            finally:
+                self._notifier.ready()
+
+    async def _reload(self) -> Mapping[str, object]:
+        if self.config.path is None or self.contexts is None:
+            raise CommandError("this server was started without a configuration file")
+        try:
+            wanted = await asyncio.to_thread(load_config, self.config.path, BUILTIN)
+            change = plan(self.config, wanted)
+            self.contexts.reload(_certificates(change.config))
+        except (ConfigError, DeclarationError, CertificateFault) as error:
+            raise CommandError(f"nothing was changed:\n{error}") from None
+        if change.config.logging != self.config.logging:
+            logs.configure(change.config.logging.level, change.config.logging.format)
+        self.config = change.config
+        self._judge_certificates()
+        failed = self.kernel.reconfigure(change.config)
+        self.connections.reconfigure(self._settings())
+        self.connections.authenticator.set_limits(change.config.limits)
+        self._admission.set_limits(**_admission_limits(change.config.limits))
+        log.info("reloaded", changed=change.changed, needs_restart=change.restart)
+        result: dict[str, object] = {"changed": change.changed, "certificates": "read again"}
+        if change.restart:
+            result["needs a restart"] = change.restart
+        if failed:
+            result["failed (the log says why)"] = failed
+        return result
 
     # --- parts ---------------------------------------------------------------------------------------------------
 
-    def _certificates(self) -> list[CertificateFiles]:
-        return [CertificateFiles(name, host.certificate, host.key) for name, host in self.config.hosts.items()]
+    def _judge_certificates(self) -> None:
+        for files in _certificates(self.config):
+            for finding in certificates.check(files):
+                if finding.severity == "error":
+                    log.warning("certificate", finding=finding.text, next_step="xmppchat check")
 
-    def _connections(self) -> Connections:
+    def _settings(self) -> StreamSettings:
         kernel, limits = self.kernel, self.config.limits
         features = (*CORE_FEATURES, *(f for component in kernel.components for f in component.stream_features))
         accounts = kernel.services.get(AccountService)
         hosts = frozenset(self.config.hosts)
-        settings = StreamSettings(
+        return StreamSettings(
             is_served=hosts.__contains__,
             new_id=kernel.ids.token,
             mechanisms=lambda bindings: accounts.offered(sasl.mechanisms(secure=True, channel_bindings=bindings)),
@@ -122,25 +175,42 @@ class Server:
             untrusted_limits=limits.reader_untrusted(),
             untrusted_total=limits.untrusted_total_bytes,
         )
-        authenticator = Authenticator(accounts, limits, kernel.limit_counters, self._clock, kernel.ids.token)
-        return Connections(kernel, settings, authenticator, self.contexts)
+
+    def _connections(self) -> Connections:
+        kernel = self.kernel
+        accounts = kernel.services.get(AccountService)
+        authenticator = Authenticator(
+            accounts, self.config.limits, kernel.limit_counters, self._clock, kernel.ids.token
+        )
+        return Connections(kernel, self._settings(), authenticator, self.contexts)
 
     async def _open_ports(self) -> None:
         config = self.config
         self._control = ControlServer(config.control_socket, self.execute)
         await self._control.start()
-        admission = _admission(config.limits, self.kernel.limit_counters)
+        self._admission = Admission(refused=self.kernel.limit_counters.fired, **_admission_limits(config.limits))
         for address in config.listen.addresses:
             for port, mode in ((config.listen.starttls_port, "starttls"), (config.listen.direct_tls_port, "direct")):
                 if port:
                     listener = Listener(
                         address, port, mode=mode, factory=self.connections.new,  # type: ignore[arg-type]
-                        contexts=self.contexts, admission=admission,
+                        contexts=self.contexts, admission=self._admission,
                     )
                     await listener.start()
                     self._listeners.append(listener)
 
+        if config.metrics.port:
+            from xmppchat.network.metrics import Figures, MetricsServer  # its library: only for whoever wants figures
+
+            figures = Figures(self.kernel, self.connections, self.database.writer)
+            self._metrics = MetricsServer(
+                config.metrics.address, config.metrics.port, figures, self.kernel, ACCOUNT_COUNTS
+            )
+            await self._metrics.start()
+
     async def _close_ports(self) -> None:
+        if self._metrics is not None:
+            await self._metrics.stop()
         for listener in self._listeners:
             await listener.stop()
         if self._control is not None:
@@ -156,32 +226,41 @@ class Server:
         return f"xmppchat is ready: {', '.join(self.config.hosts)} on {addresses}, {ports}"
 
 
-def _admission(limits: Limits, counters: LimitCounters) -> Admission:
+def _certificates(config: ServerConfig) -> list[CertificateFiles]:
+    return [CertificateFiles(name, host.certificate, host.key) for name, host in config.hosts.items()]
+
+
+def _admission_limits(limits: Limits) -> dict[str, Any]:
+    """See :meth:`Admission.set_limits`."""
     if not limits.connections_per_address:
-        return Admission(exempt=("0.0.0.0/0", "::/0"))
+        return {"exempt": ("0.0.0.0/0", "::/0")}
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return Admission(
-        per_address=limits.connections_per_address, per_network=limits.connections_per_network,
-        total=max(100, min(descriptors, 1_000_000) // 5),  # strangers never take more than a fifth of the descriptors
-        members=limits.authenticated_per_address, rate=limits.connection_rate, burst=limits.connection_burst,
-        exempt=LOOPBACK, refused=counters.fired,
-    )
+    return {
+        "per_address": limits.connections_per_address, "per_network": limits.connections_per_network,
+        # Strangers never take more than a fifth of the descriptors.
+        "total": max(100, min(descriptors, 1_000_000) // 5),
+        "members": limits.authenticated_per_address, "rate": limits.connection_rate,
+        "burst": limits.connection_burst, "exempt": LOOPBACK,
+    }  # fmt: skip
 
 
 async def run(config: ServerConfig, ready: Callable[[str], None]) -> None:
-    """Run a server until SIGTERM or SIGINT; SIGHUP reads the certificates again."""
-    server = Server(config)
+    """Run a server until SIGTERM or SIGINT; SIGHUP reloads as the command does."""
+    notifier = Notifier.from_environment()
+    server = Server(config, notifier=notifier)
     await server.start()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stopped.set)
-    loop.add_signal_handler(signal.SIGHUP, server.reload_certificates)
+    loop.add_signal_handler(signal.SIGHUP, server.reload_soon)
     # What start-up made stays for good: the garbage collector need not look at it again.
     gc.collect()
     gc.freeze()
     ready(server.describe())
+    notifier.ready()
     await stopped.wait()
+    notifier.stopping()
     log.info("stopping")
     await server.stop()
 

@@ -39,7 +39,7 @@ async def test_certificates_are_read_again_without_dropping_anyone(tmp_path: Pat
 
         old.chain.write_text("not a certificate")
         os.kill(server.pid, signal.SIGHUP)
-        wait_for(lambda: "the old ones stay" in server.log(), 10, "the broken file to be refused")
+        wait_for(lambda: "everything stays as it was" in server.log(), 10, "the broken file to be refused")
         assert served(server) == before
 
         shutil.copy(new.chain, old.chain)

@@ -134,7 +134,7 @@ def _text(plan: _Plan) -> str:
     examples = plan.admins or (f"admin@{plan.domain}",)
     return f"""\
 # xmppchat: what is not said here has its default. All options: `xmppchat config explain`.
-# After a change: `xmppchat check`, then restart the server.
+# After a change: `xmppchat check`, then `xmppchat reload`.
 
 data_dir = "data"                       # database and control socket; back this up
 

@@ -20,7 +20,8 @@ def show(result: object, *, as_json: bool) -> None:
             print("none", file=sys.stderr)  # for people; a program that counts lines sees none
     elif isinstance(result, Mapping):
         for name, value in result.items():
-            print(f"{name}: {cell(value)}")
+            is_names = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+            print(f"{name}: {', '.join(map(cell, value)) or 'nothing' if is_names else cell(value)}")
     elif isinstance(result, str):
         print("\n".join(cell(line) for line in result.split("\n")))
     elif result is not None:

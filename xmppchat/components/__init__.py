@@ -11,6 +11,7 @@ from xmppchat.components.contact_addresses import ContactAddresses
 from xmppchat.components.disco import Disco
 from xmppchat.components.entity_time import EntityTime
 from xmppchat.components.offline import Offline
+from xmppchat.components.operations import Operations
 from xmppchat.components.ping import Ping
 from xmppchat.components.presence import Presence
 from xmppchat.components.private_xml import PrivateXml
@@ -24,6 +25,6 @@ from xmppchat.core.component import Component
 
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
-    Accounts, Administration, Caps, ContactAddresses, Disco, EntityTime, Offline, Ping, Presence, PrivateXml,
-    Register, Roster, Strangers, StreamLimits, Users, Vcard, Version,
+    Accounts, Administration, Caps, ContactAddresses, Disco, EntityTime, Offline, Operations, Ping, Presence,
+    PrivateXml, Register, Roster, Strangers, StreamLimits, Users, Vcard, Version,
 )

@@ -60,6 +60,10 @@ class Register(Component[RegisterConfig]):
             StreamFeature("register", self._announce, needs=Fact.SECURE, forbids=Fact.AUTHENTICATED),
         )
 
+    def reconfigured(self) -> None:
+        """Budgets are made of the limits: those that are spent are forgotten with the old ones."""
+        self._budgets.clear()
+
     def _announce(self, stream: Stream) -> Element | None:
         return Element("register", NS.REGISTER_FEATURE) if self.config.mode == "open" else None
 

@@ -29,8 +29,12 @@ class Acquaintances:
     __slots__ = ("_known", "bucket")
 
     def __init__(self, per_minute: int, now: float) -> None:
-        self.bucket = TokenBucket(per_minute / 60, per_minute, now)
         self._known: OrderedDict[str, None] = OrderedDict()
+        self.limit(per_minute, now)
+
+    def limit(self, per_minute: int, now: float) -> None:
+        """So many new ones a minute from now on."""
+        self.bucket = TokenBucket(per_minute / 60, per_minute, now)
 
     def knows(self, bare: str) -> bool:
         """Whether `bare` is one of them."""
@@ -71,6 +75,12 @@ class Strangers(Component[ComponentConfig]):
             return Refuse(PolicyViolation(text, type="wait"), "too many new recipients")
         acquaintances.add(to.bare)
         return PASS
+
+    def reconfigured(self) -> None:
+        """What was begun stays known; how much more may be begun is counted anew."""
+        limit, now = self.kernel.limits.new_recipients_per_minute, self.kernel.clock.monotonic()
+        for acquaintances in self._accounts.values() if limit else ():
+            acquaintances.limit(limit, now)
 
     @on(events.AccountDeleted)
     def forget(self, event: events.AccountDeleted) -> None:

@@ -32,7 +32,7 @@ class Backoff:
 
     def __init__(self, clock: Clock, *, failures: int, window: float, first: float, longest: float) -> None:
         self._clock = clock
-        self._failures = failures
+        self.failures = failures
         self._window = window
         self._first = first
         self._longest = longest
@@ -53,7 +53,7 @@ class Backoff:
                 penalties = 0
             count, end = 0, now + self._window
         count += 1
-        is_penalty = count >= self._failures
+        is_penalty = count >= self.failures
         if is_penalty:
             until = now + min(self._first * 2**penalties, self._longest)
             count, penalties = 0, penalties + 1
@@ -79,16 +79,16 @@ class Authenticator:
         self._accounts = accounts
         self._counters = counters
         self._nonce = nonce
-        self._is_limited = limits.auth_failures_per_address > 0
         minutes = 60.0
-        self._addresses = Backoff(
-            clock, failures=limits.auth_failures_per_address or 1, window=10 * minutes, first=5 * minutes,
-            longest=60 * minutes,
-        )
-        self._pairs = Backoff(
-            clock, failures=limits.auth_failures_per_account or 1, window=5 * minutes, first=5 * minutes,
-            longest=60 * minutes,
-        )
+        self._addresses = Backoff(clock, failures=1, window=10 * minutes, first=5 * minutes, longest=60 * minutes)
+        self._pairs = Backoff(clock, failures=1, window=5 * minutes, first=5 * minutes, longest=60 * minutes)
+        self.set_limits(limits)
+
+    def set_limits(self, limits: Limits) -> None:
+        """Count by other limits from now on; who has to wait already goes on waiting."""
+        self._is_limited = limits.auth_failures_per_address > 0
+        self._addresses.failures = limits.auth_failures_per_address or 1
+        self._pairs.failures = limits.auth_failures_per_account or 1
 
     def create(self, mechanism: str, domain: str, channel_bindings: dict[str, bytes]) -> Exchange:
         """A new exchange; raises :class:`~xmppchat.protocol.sasl.MechanismNotOffered`."""

@@ -149,6 +149,8 @@ class Component(Generic[ConfigT]):
     provides: ClassVar[Sequence[type]] = ()
     requires: ClassVar[Sequence[type]] = ()
     account_parts: ClassVar[Sequence[AccountPart[Any]]] = ()
+    #: Options that count from the start only; a reload keeps their values and says so (see :meth:`reconfigured`).
+    restart_options: ClassVar[Sequence[str]] = ()
 
     def __init__(self, kernel: Kernel, config: ConfigT) -> None:
         self.kernel = kernel
@@ -162,6 +164,12 @@ class Component(Generic[ConfigT]):
 
     async def stop(self) -> None:
         """Called after the ports are closed, before the database closes."""
+
+    def reconfigured(self) -> None:
+        """`config` or the kernel's limits are others since a reload: make again what was made of the old ones.
+
+        What reads its options when it uses them needs nothing here.
+        """
 
     # --- what disco (XEP-0030) shows of a component, beside its declarations ------------------------------------
 

@@ -31,8 +31,8 @@ from xmppchat.core.secret import Secret
 from xmppchat.jid import JID, InvalidJID
 
 __all__ = [
-    "ConfigError", "Fault", "HostConfig", "ListenConfig", "LoggingConfig", "ServerConfig", "StorageConfig",
-    "components_in", "explain", "load_config",
+    "ConfigError", "Fault", "HostConfig", "ListenConfig", "LoggingConfig", "MetricsConfig", "ServerConfig",
+    "StorageConfig", "components_in", "explain", "load_config",
 ]  # fmt: skip
 
 ConfigT = TypeVar("ConfigT", bound=ComponentConfig)
@@ -130,6 +130,24 @@ class LoggingConfig(_Table):
     )
 
 
+class MetricsConfig(_Table):
+    """Figures for Prometheus."""
+
+    port: int = Field(default=0, ge=0, le=65_535, description="port for GET /metrics, in plain HTTP; 0: off")
+    address: str = Field(
+        default="127.0.0.1", description="IP address of that port; whoever reaches it can read the figures"
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        try:
+            ip_address(value)
+        except ValueError:
+            raise ValueError(f'{value!r} is no IP address; one looks like "127.0.0.1" or "::1"') from None
+        return value
+
+
 class _File(_Table):
     """The file as a whole, but for ``[components]``, which depends on the components there are."""
 
@@ -141,6 +159,7 @@ class _File(_Table):
     storage: StorageConfig = StorageConfig()
     limits: Limits = Limits()
     logging: LoggingConfig = LoggingConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     @field_validator("hosts")
     @classmethod
@@ -158,6 +177,7 @@ class ServerConfig:
     storage: StorageConfig = field(default_factory=StorageConfig)
     limits: Limits = field(default_factory=Limits)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     #: The modules of ``[components] load``.
     load: tuple[str, ...] = ()
     #: Built-in components and those of the modules.
@@ -334,6 +354,7 @@ def _server_config(
         storage=file.storage.model_copy(update={"url": _absolute_url(file.storage.url, data_dir)}),
         limits=file.limits,
         logging=file.logging,
+        metrics=file.metrics,
         load=file.components.load,
         component_classes=classes,
         path=path,

@@ -91,6 +91,10 @@ class Directory:
             raise StorageUnavailable("the database does not answer")
         return loaded
 
+    def accounts(self) -> list[Account]:
+        """All accounts in memory."""
+        return list(self._accounts.values())
+
     def sessions(self) -> Iterator[Session]:
         """All sessions of this worker."""
         for account in list(self._accounts.values()):

@@ -73,6 +73,11 @@ class CommandExecuted:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """The server runs with another configuration, ``kernel.config``; components have been told (see `reconfigured`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class PasswordChanged:
     """An account has a new password."""
 

@@ -12,6 +12,7 @@ from xmppchat.core import events, tables
 from xmppchat.core.commit_gate import CommitGate, Writer
 from xmppchat.core.component import OUTBOUND, Component
 from xmppchat.core.config import ServerConfig
+from xmppchat.core.counts import Counts
 from xmppchat.core.directory import Directory
 from xmppchat.core.iq import IqDispatcher, check_request
 from xmppchat.core.limits import LimitCounters, Limits
@@ -53,6 +54,8 @@ class Kernel:
         self.config = config
         self.limits: Limits = config.limits
         self.limit_counters = LimitCounters()
+        self.counts = Counts()
+        self._received = self.counts.received
         self.clock = clock
         self.ids = Ids(clock)
         self.tasks = Tasks()
@@ -91,6 +94,27 @@ class Kernel:
         for component in reversed(self.components):
             await component.stop()
         await self.tasks.stop()
+
+    def reconfigure(self, config: ServerConfig) -> list[str]:
+        """Go on with `config`, whose hosts, storage and components are those of the start; sessions stay.
+
+        Returns the names of components that failed to follow: a bug of theirs, and logged.
+        """
+        has_new_limits = config.limits != self.limits
+        self.config, self.limits = config, config.limits
+        if has_new_limits:
+            for account in self.directory.accounts():
+                account.rates = None  # made anew with the next session, or by those there are
+        failed = []
+        for component in self.components:
+            component.config = config.component(type(component))
+            try:
+                component.reconfigured()
+            except Exception:
+                log.exception("component failed to take its options", component=component.name)
+                failed.append(component.name)
+        self.emit(events.Reconfigured())
+        return failed
 
     async def _every(self, seconds: float, method: Callable[[], Any]) -> None:
         while True:
@@ -142,6 +166,7 @@ class Kernel:
 
     def receive(self, session: Session, element: Element) -> None:
         """A stanza from a client. Raises :class:`InvalidFrom` where it claims another sender (RFC 6120 §8.1.2.1)."""
+        self._received[element.name] += 1
         try:
             stanza = Stanza.from_element(element)
         except MalformedAddress as error:

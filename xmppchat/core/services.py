@@ -151,6 +151,16 @@ class DiscoService(Protocol):
         """The disco#info ``<query/>`` of the host `domain`, or of any account there: without node, forms included."""
 
 
+class ReloadService(Protocol):
+    """Who reads the configuration again: the running server itself, no component."""
+
+    async def reload(self) -> Mapping[str, object]:
+        """Take the configuration file as it is now; returns what came of it, for the operator.
+
+        Raises :class:`~xmppchat.core.commands.CommandError` with all faults; then nothing has changed.
+        """
+
+
 class RegistrationService(Protocol):
     """XEP-0077 before authentication."""
 
@@ -166,6 +176,7 @@ __all__ = [
     "PresenceService",
     "Reader",
     "RegistrationService",
+    "ReloadService",
     "RosterItem",
     "RosterService",
     "Services",

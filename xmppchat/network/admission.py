@@ -65,22 +65,40 @@ class Admission:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.refusals: Counter[str] = Counter()
-        self._per_address = per_address
-        self._per_network = per_network
-        self._total = total
-        self._max_members = members
         self._members: dict[bytes, int] = {}
         self._refused = refused
-        self._interval = 1.0 / rate
-        self._tolerance = (burst - 0.5) / rate  # half a token for the rounding of sums
-        self._exempt: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(x) for x in exempt)
         self._table = table
         self._known_exempt: set[str] = set()
+        self.set_limits(
+            per_address=per_address, per_network=per_network, total=total, rate=rate, burst=burst, members=members,
+            exempt=exempt,
+        )
         self._now = now
         self._strangers: dict[bytes, int] = {}
         # The moment at which an address has its whole burst again: a token bucket in one number (GCRA).
         self._full_at: dict[bytes, float] = {}
         self._count = 0
+
+    def set_limits(
+        self,
+        *,
+        per_address: int = 20,
+        per_network: int = 100,
+        total: int = 10_000,
+        rate: float = 10.0,
+        burst: int = 40,
+        members: int = 0,
+        exempt: Iterable[str] = LOOPBACK,
+    ) -> None:
+        """Let in by these limits from now on. Who has a place keeps it, and is counted on as it was."""
+        self._per_address = per_address
+        self._per_network = per_network
+        self._total = total
+        self._max_members = members
+        self._interval = 1.0 / rate
+        self._tolerance = (burst - 0.5) / rate  # half a token for the rounding of sums
+        self._exempt: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(x) for x in exempt)
+        self._known_exempt.clear()
 
     @property
     def strangers(self) -> int:

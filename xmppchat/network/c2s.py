@@ -78,6 +78,7 @@ class Connections:
         self.settings = settings
         self.authenticator = authenticator
         self.contexts = contexts
+        self.sent = kernel.counts.sent
         self.open: set[Connection] = set()
         self._gone: asyncio.Event | None = None
         self._watch: Timer | None = None
@@ -94,6 +95,12 @@ class Connections:
             for connection in list(self.open):
                 connection.watch(patience)
         self._watch = self.kernel.clock.call_later(LOOK_SECONDS, self.watch)
+
+    def reconfigure(self, settings: StreamSettings) -> None:
+        """Go on with `settings` and the kernel's limits of now; streams that are open follow."""
+        self.settings = settings
+        for connection in list(self.open):
+            connection.reconfigure()
 
     def close_all(self, error: StreamError) -> None:
         """End every stream."""
@@ -134,6 +141,11 @@ class Connection:
         self._silence = 0  # looks of the watch since anything came
         self._deadline: Timer | None = None
         self.session: Session | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """Where the stream stands."""
+        return self._stream.phase
 
     # --- from the transport -----------------------------------------------------------------------------
 
@@ -189,6 +201,7 @@ class Connection:
 
     def send(self, stanza: Stanza, to: JID | None = None) -> None:
         """See :class:`~xmppchat.core.session.Output`."""
+        self._shared.sent[stanza.kind] += 1
         self._wire.write(stanza.to_bytes(to))
 
     def pause_reading(self, reason: str) -> None:
@@ -347,6 +360,14 @@ class Connection:
                 kernel.limit_counters.fired(name)
                 self._wire.pause_reading(name)
                 kernel.clock.call_later(wait, self._wire.resume_reading, name)
+
+    def reconfigure(self) -> None:
+        """The limits are others: of the stream, and how fast it may send (with the whole burst at hand again)."""
+        self._stream.reconfigure(self._shared.settings)
+        if self.session is not None:
+            self._limit_rates(self.session.account)
+            for name in ("session_rate", "account_rate"):
+                self._wire.resume_reading(name)  # a debt under the old limits is none
 
     def watch(self, patience: int) -> None:
         """One look at who is silent (limit 23), every :data:`LOOK_SECONDS`; after `patience` it is asked for a sign."""

@@ -98,6 +98,7 @@ class Login:
         elif isinstance(answer, Success):
             self._exchange = None
             self.username = answer.username
+            self._kernel.counts.logins[exchange.name, "success"] += 1
             if self._owner.authenticated():
                 self._stream.sasl_succeeded(answer.data)
             else:
@@ -109,6 +110,7 @@ class Login:
         exchange, self._exchange = self._exchange, None
         mechanism = exchange.name if exchange is not None else ""
         self._attempts += 1
+        self._kernel.counts.logins[mechanism or "none", failure.condition] += 1
         if failure.condition == "not-authorized":
             self._count_guess(mechanism)
         self._stream.sasl_failed(failure.condition, failure.text)

@@ -328,6 +328,12 @@ class Stream:
         self.reader.limits = self._settings.trusted_limits
         self.reader.one_at_a_time = False
 
+    def reconfigure(self, settings: StreamSettings) -> None:
+        """The server's settings have changed: what is read from now on has other bounds."""
+        self._settings = settings
+        is_bound = self.phase is Phase.BOUND
+        self.reader.limits = settings.trusted_limits if is_bound else settings.untrusted_limits
+
     def bind_failed(self, error: StanzaError) -> None:
         """The resource cannot be had (RFC 6120 §7.7.2.1); the client may ask for another."""
         self.is_waiting = False

@@ -9,6 +9,7 @@ holds. Figures: docs/adr/0005-commit-gate.md.
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from xmppchat.core.commit_gate import Settled, StorageUnavailable, Write, WriteConflict
+from xmppchat.core.counts import Histogram
 from xmppchat.core.crash_points import crash_point
 from xmppchat.storage.batches import Group, Ticket, arrange
 from xmppchat.storage.faults import translate
@@ -27,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 #: Tickets in one transaction: bounds how long the last one waits for the first.
 MAX_BATCH = 1_000
+
+#: Bounds of the latency histogram, s: from a fast disk's flush to what people notice.
+_LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 Result = tuple[int, BaseException | None]
 
@@ -38,7 +43,8 @@ class GroupCommit(ABC):
     :class:`StorageUnavailable` where the database cannot write at all (then the whole batch has it), else what the
     driver raised: a mistake of this program's, and logged.
 
-    For metrics: `batches` committed or failed, `tickets` in them, `failed` tickets among those, the `largest` batch.
+    For metrics: `batches` committed or failed, `tickets` in them, `failed` tickets among those, the `largest` batch,
+    the `latency` of batches from being handed over until the loop hears of their end.
     """
 
     def __init__(self, on_settled: Settled | None = None, *, max_batch: int = MAX_BATCH) -> None:
@@ -55,6 +61,8 @@ class GroupCommit(ABC):
         self.tickets = 0
         self.failed = 0
         self.largest = 0
+        self.latency = Histogram(_LATENCIES)
+        self._handed_over = 0.0
 
     @property
     def pending(self) -> int:
@@ -89,12 +97,14 @@ class GroupCommit(ABC):
         queue = self._queue
         batch = [queue.popleft() for _ in range(min(len(queue), self._max_batch))]
         self._in_transaction = len(batch)
+        self._handed_over = time.monotonic()
         self._begin(batch)
 
     def _settle(self, batch: list[Ticket], results: list[Result], failure: BaseException | None) -> None:
         if failure is not None:
             results = [(number, failure) for number, _ in batch]
         self._in_transaction = 0
+        self.latency.observe(time.monotonic() - self._handed_over)
         self.batches += 1
         self.tickets += len(results)
         self.largest = max(self.largest, len(results))

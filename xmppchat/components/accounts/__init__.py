@@ -5,7 +5,7 @@ of checking, `records.py` what a file to import looks like, `store.py` all SQL.
 """
 
 from xmppchat.components.accounts.component import Accounts
-from xmppchat.components.accounts.store import ACCOUNT_QUERY, CREDENTIALS
+from xmppchat.components.accounts.store import ACCOUNT_COUNTS, ACCOUNT_QUERY, CREDENTIALS
 from xmppchat.components.accounts.users import Users
 
-__all__ = ["ACCOUNT_QUERY", "CREDENTIALS", "Accounts", "Users"]
+__all__ = ["ACCOUNT_COUNTS", "ACCOUNT_QUERY", "CREDENTIALS", "Accounts", "Users"]

@@ -26,6 +26,9 @@ ACCOUNT_QUERY = select(_accounts.id, _accounts.localpart, _accounts.disabled).wh
     _accounts.localpart.in_(bindparam("localparts", expanding=True)),
 )
 
+#: How many accounts each domain has, for metrics.
+ACCOUNT_COUNTS = select(_accounts.domain, func.count()).group_by(_accounts.domain)
+
 
 def _keys(account: Account, rows: Sequence[Any]) -> Credentials:
     return {row.mechanism: ScramKeys(row.salt, row.iterations, row.stored_key, row.server_key) for row in rows}

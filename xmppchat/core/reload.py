@@ -1,0 +1,93 @@
+"""Reload: what differs between two configurations, and what of it a running server can take.
+
+:func:`plan` is pure; :meth:`xmppchat.core.kernel.Kernel.reconfigure` and the server carry it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel
+
+from xmppchat.core.config import HostConfig, ServerConfig
+from xmppchat.core.options import dotted
+
+#: Tables and options at the top that a running server keeps: its sockets, its database, the code that it loaded.
+RESTART = ("data_dir", "listen", "metrics", "storage")
+
+_Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a reload does: `config` holds from then on; `changed` are new in it, `restart` as before."""
+
+    config: ServerConfig
+    changed: tuple[str, ...]
+    restart: tuple[str, ...]
+
+
+def plan(old: ServerConfig, new: ServerConfig) -> Plan:
+    """How to come from `old`, which a server runs with, to `new`."""
+    before, after = dict(_options(old)), dict(_options(new))
+    different = [path for path in {**before, **after} if before.get(path) != after.get(path)]
+    restart: dict[str, None] = {}
+    changed = []
+    for path in different:
+        if _needs_restart(path, old, new):
+            # A domain is named as a whole: its certificate alone is of no use.
+            restart[dotted(path[:2] if path[0] == "hosts" else path)] = None
+        else:
+            changed.append(dotted(path))
+    return Plan(_merged(old, new), tuple(changed), tuple(restart))
+
+
+def _options(config: ServerConfig) -> Iterator[tuple[_Path, object]]:
+    """Every option with its value."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, BaseModel):
+            yield from _of_model((field.name,), value)
+    yield ("data_dir",), config.data_dir
+    yield ("components", "load"), config.load
+    for name, host in config.hosts.items():
+        yield from _of_model(("hosts", name), host)
+    for cls in config.component_classes:
+        yield from _of_model(("components", cls.name), config.component(cls))
+
+
+def _of_model(path: _Path, model: BaseModel) -> Iterator[tuple[_Path, object]]:
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from _of_model((*path, name), value)
+        else:
+            yield (*path, name), value
+
+
+def _needs_restart(path: _Path, old: ServerConfig, new: ServerConfig) -> bool:
+    if path[0] == "hosts":
+        return path[1] not in old.hosts or path[1] not in new.hosts
+    if path[0] == "components":
+        owner = next((cls for cls in old.component_classes if cls.name == path[1]), None)
+        return owner is None or path[2] in owner.restart_options
+    return path[0] in RESTART
+
+
+def _merged(old: ServerConfig, new: ServerConfig) -> ServerConfig:
+    """`new`, with the values of `old` where only a restart can bring others."""
+    hosts: dict[str, HostConfig] = {name: new.hosts.get(name, host) for name, host in old.hosts.items()}
+    components: dict[str, Any] = {}
+    for cls in old.component_classes:
+        if cls.Config.model_fields:
+            running, wanted = old.component(cls), new.component(cls)
+            kept = {name: getattr(running, name) for name in cls.restart_options}
+            components[cls.name] = wanted.model_copy(update=kept)
+    kept_options: dict[str, Any] = {name: getattr(old, name) for name in RESTART}
+    return replace(
+        new, **kept_options, hosts=MappingProxyType(hosts), load=old.load, component_classes=old.component_classes,
+        component_options=MappingProxyType(components),
+    )
