@@ -113,7 +113,7 @@ class MetricsServer:
         self._kernel = kernel
         self._account_counts = account_counts
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(figures)  # type: ignore[arg-type]
+        self._registry.register(figures)
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
         self._server: asyncio.Server | None = None
@@ -156,14 +156,14 @@ class MetricsServer:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if len(self._tasks) >= MAX_CONNECTIONS:
+            writer.close()
+            return
         self._tasks.add(task)
         try:
             with contextlib.suppress(TimeoutError, ConnectionError):
                 async with asyncio.timeout(DEADLINE_SECONDS):
-                    if len(self._tasks) > MAX_CONNECTIONS:
-                        writer.write(_response("503 Service Unavailable", b"too many at once\n"))
-                    else:
-                        writer.write(await self._answer(reader))
+                    writer.write(await self._answer(reader))
                     await writer.drain()
         except asyncio.CancelledError:
             pass  # the server stops
