@@ -24,7 +24,7 @@ from xmppchat.core.reload import plan
 from xmppchat.core.runtime import Clock, SystemClock
 from xmppchat.core.services import AccountService, ReloadService
 from xmppchat.core.tables import DeclarationError
-from xmppchat.network import certificates
+from xmppchat.network import certificate_findings
 from xmppchat.network.admission import LOOPBACK, Admission
 from xmppchat.network.c2s import Connections
 from xmppchat.network.certificates import CertificateFault, CertificateFiles
@@ -157,7 +157,7 @@ class Server:
 
     def _judge_certificates(self) -> None:
         for files in _certificates(self.config):
-            for finding in certificates.check(files):
+            for finding in certificate_findings.check(files):
                 if finding.severity == "error":
                     log.warning("certificate", finding=finding.text, next_step="xmppchat check")
 

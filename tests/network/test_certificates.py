@@ -15,12 +15,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.x509.oid import AuthorityInformationAccessOID
 
+from xmppchat.network.certificate_findings import check
 from xmppchat.network.certificates import (
     VALID_DAYS,
     CertificateFault,
     CertificateFiles,
-    check,
     covers,
     create_self_signed,
     describe,
@@ -123,13 +124,19 @@ def signed(
     common_name: str = "common.example",
     key: CertificateIssuerPrivateKeyTypes | None = None,
     algorithm: hashes.SHA256 | hashes.SHA384 | None = hashes.SHA256(),  # noqa: B008
+    issuer: str = "",
+    extension: x509.ExtensionType | None = None,
 ) -> x509.Certificate:
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
-    builder = x509.CertificateBuilder(subject, subject, key.public_key(), 1, NOW, NOW + timedelta(days=90))
+    authority = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]) if issuer else subject
+    builder = x509.CertificateBuilder(authority, subject, key.public_key(), 1, NOW, NOW + timedelta(days=90))
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(key, algorithm)
+    if extension is not None:
+        builder = builder.add_extension(extension, critical=False)
+    # By another's key, where another is the issuer.
+    return builder.sign(ec.generate_private_key(ec.SECP256R1()) if issuer else key, algorithm)
 
 
 @pytest.mark.parametrize(
@@ -252,9 +259,36 @@ def test_a_missing_issuer_and_an_rsa_key(tmp_path: Path) -> None:
     wanted.key.write_bytes(issued.private_key_pem.bytes())
     wanted.key.chmod(0o644)
     found = "\n".join(texts(wanted, datetime.now(UTC)))
-    assert "the issuer's certificate is missing; append it" in found
+    assert "which this machine does not know; clients have to trust it, and if it is no root, append its" in found
     assert "an RSA key; ECDSA P-256 costs half" in found
     assert f"error: {wanted.key}: other users can read or change this key" in found
+
+
+def test_a_missing_intermediate(tmp_path: Path) -> None:
+    """An intermediate authority writes where its own certificate can be had."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    where = x509.AccessDescription(
+        AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier("http://ca.example/r10.der")
+    )
+    certificate = signed([x509.DNSName("one.example")], key=key, issuer="R10",
+                         extension=x509.AuthorityInformationAccess([where]))
+    wanted = bring(tmp_path, [certificate], key)
+    [text] = texts(wanted)
+    assert text.startswith(f"warning: {wanted.certificate}: the certificate of CN=R10 is missing; append it")
+
+
+def test_a_certificate_of_a_known_root_misses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    root = tmp_path / "root.pem"
+    authority.cert_pem.write_to_path(str(root))
+    monkeypatch.setenv("SSL_CERT_FILE", str(root))
+    issued = authority.issue_cert("one.example")
+    wanted = files(tmp_path)
+    wanted.certificate.parent.mkdir()
+    wanted.certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+    wanted.key.write_bytes(issued.private_key_pem.bytes())
+    wanted.key.chmod(0o600)
+    assert texts(wanted, datetime.now(UTC)) == []
 
 
 def test_a_weak_key(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from xmppchat.cli import environment
 from xmppchat.core.config import ServerConfig
-from xmppchat.network import certificates, control
+from xmppchat.network import certificate_findings, certificates, control
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 
@@ -52,7 +52,7 @@ def find(config: ServerConfig) -> Iterator[Line]:
 
 def _certificates(config: ServerConfig) -> Iterator[Line]:
     for name, host in config.hosts.items():
-        found = certificates.check(certificates.CertificateFiles(name, host.certificate, host.key))
+        found = certificate_findings.check(certificates.CertificateFiles(name, host.certificate, host.key))
         yield from (Line(finding.severity, finding.text) for finding in found)
         if all(finding.severity != ERROR for finding in found):
             end = certificates.describe(host.certificate).not_after

@@ -12,7 +12,7 @@ from xmppchat.cli.environment import DEFAULT
 from xmppchat.cli.faults import CliError
 from xmppchat.core.options import closest, toml_value
 from xmppchat.jid import JID, InvalidJID
-from xmppchat.network import certificates
+from xmppchat.network import certificate_findings, certificates
 
 _REGISTRATION = ("closed", "invite", "open")
 
@@ -159,7 +159,7 @@ def _tell(plan: _Plan, *, is_kept: bool) -> None:
         print(f"Wrote {plan.files.certificate}, self-signed: clients will ask whether to trust it.")
     elif not plan.is_given:
         print(f"Kept {plan.files.certificate}, which was there.")
-    for finding in certificates.check(plan.files):
+    for finding in certificate_findings.check(plan.files):
         if is_kept and finding.severity == "error":
             print(f"Mind {finding.text}")
     print(f"""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,7 +27,6 @@ SRV_NAME = ObjectIdentifier("1.3.6.1.5.5.7.8.7")
 
 VALID_DAYS = 825
 """How long a certificate of ours lasts: the most that Apple's platforms accept of any."""
-WARN_DAYS = 14
 
 _UTF8_STRING, _IA5_STRING = 0x0C, 0x16
 
@@ -72,14 +70,6 @@ class CertificateInfo:
     self_signed: bool
     key_type: str
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing wrong with a certificate; an error makes clients or servers refuse it."""
-
-    severity: Literal["error", "warning"]
-    text: str
 
 
 def to_ascii(domain: str) -> str:
@@ -202,7 +192,7 @@ def describe(path: Path) -> CertificateInfo:
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         self_signed=is_self_signed(certificate),
-        key_type=_key_type(certificate),
+        key_type=key_type(certificate),
         sha256=certificate.fingerprint(hashes.SHA256()).hex(":").upper(),
     )
 
@@ -250,66 +240,6 @@ def end_point_binding(certificate: x509.Certificate) -> bytes | None:
     if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
         algorithm = hashes.SHA256()
     return certificate.fingerprint(algorithm)
-
-
-# --- judging --------------------------------------------------------------------------------------------
-
-def check(files: CertificateFiles, now: datetime | None = None) -> list[Finding]:
-    """Everything wrong with a host's certificate, worst first; an empty list is good news."""
-    try:
-        loaded = load(files)
-    except CertificateFault as fault:
-        return [Finding("error", str(fault))]
-    certificate, path = loaded.certificate, files.certificate
-    findings = [*_check_validity(path, certificate, now or datetime.now(UTC)), *_check_key(path, certificate)]
-    for name in dict.fromkeys((files.host, *files.names)):
-        if not covers(certificate, name):
-            covered = ", ".join(names_of(certificate)) or "nothing"
-            text = f"{path}: the name {name} is missing (there: {covered}); get a certificate that has it"
-            findings.append(Finding("error" if name == files.host else "warning", text))
-    if is_self_signed(certificate):
-        text = f"{path}: self-signed; clients will ask their users to trust it, other servers may refuse it"
-        findings.append(Finding("warning", text))
-    elif len(loaded.chain) == 1:
-        text = f"{path}: the issuer's certificate is missing; append it, or clients cannot verify this one"
-        findings.append(Finding("warning", text))
-    findings += _check_mode(files.key)
-    return sorted(findings, key=lambda finding: finding.severity)
-
-
-def _check_validity(path: Path, certificate: x509.Certificate, now: datetime) -> list[Finding]:
-    end, start = certificate.not_valid_after_utc, certificate.not_valid_before_utc
-    if now > end:
-        return [Finding("error", f"{path}: expired on {end:%Y-%m-%d}; renew it and reload")]
-    if now < start:
-        return [Finding("error", f"{path}: not valid before {start:%Y-%m-%d %H:%M} UTC; check the clock")]
-    if now > end - timedelta(days=WARN_DAYS):
-        days = (end - now).days
-        return [Finding("warning", f"{path}: expires on {end:%Y-%m-%d}, in {days} days; renew it")]
-    return []
-
-
-def _check_key(path: Path, certificate: x509.Certificate) -> list[Finding]:
-    findings = []
-    key = certificate.public_key()
-    if isinstance(key, dsa.DSAPublicKey) or (isinstance(key, rsa.RSAPublicKey) and key.key_size < 2048):
-        findings.append(Finding("error", f"{path}: a weak key ({_key_type(certificate)}); use ECDSA P-256"))
-    elif isinstance(key, rsa.RSAPublicKey):
-        text = f"{path}: an RSA key; ECDSA P-256 costs half the time per connection"
-        findings.append(Finding("warning", text))
-    try:
-        algorithm = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        algorithm = None
-    if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
-        findings.append(Finding("error", f"{path}: signed with {algorithm.name}, which clients refuse"))
-    return findings
-
-
-def _check_mode(path: Path) -> list[Finding]:
-    if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
-        return [Finding("error", f"{path}: other users can read or change this key; chmod 640 or stricter")]
-    return []
 
 
 def _digest(*contents: bytes) -> bytes:
@@ -363,7 +293,8 @@ def _string_of(der: bytes) -> str | None:
     return der[skip:].decode("utf-8", "replace")
 
 
-def _key_type(certificate: x509.Certificate) -> str:
+def key_type(certificate: x509.Certificate) -> str:
+    """The kind of its key, for people."""
     key = certificate.public_key()
     if isinstance(key, ec.EllipticCurvePublicKey):
         return f"ECDSA {key.curve.name}"
