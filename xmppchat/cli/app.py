@@ -137,11 +137,22 @@ def _serve(config: ConfigOption = "") -> None:
     serve.serve(config)
 
 
-def _check(config: ConfigOption = "") -> None:
-    """Check the configuration and the certificates, and tell all that is wrong."""
+def _check(
+    config: ConfigOption = "",
+    dns: Annotated[bool, typer.Option("--dns", help="ask DNS, too, whether clients find this server")] = False,
+    self_check: Annotated[
+        bool, typer.Option("--self", help="log in to the running server and look for all that clients want")
+    ] = False,
+    ca: Annotated[str, typer.Option("--ca", metavar="FILE", help="authorities that --self trusts, too")] = "",
+    at: Annotated[
+        str, typer.Option("--at", metavar="HOST", help="where to connect; default: the addresses in [listen]")
+    ] = "",
+    json: Annotated[bool, typer.Option("--json", help="answer in JSON")] = False,
+) -> None:
+    """Check the configuration, the certificates and what they name, and tell all that is wrong."""
     from xmppchat.cli import check
 
-    raise typer.Exit(check.check(config))
+    raise typer.Exit(check.check(config, dns=dns, self_check=self_check, ca=ca, at=at, as_json=json))
 
 
 def _explain(

@@ -8,34 +8,47 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
-from typing import NamedTuple
 
-from xmppchat.cli import environment
+from xmppchat.cli import environment, findings, probe
+from xmppchat.cli.findings import ERROR, OK, WARNING, Line
+from xmppchat.cli.probe import ProbeFailed
 from xmppchat.core.config import ServerConfig
 from xmppchat.network import certificate_findings, certificates, control
 
-OK, WARNING, ERROR = "ok", "warning", "error"
 
-
-class Line(NamedTuple):
-    """What was found about one thing: "ok", "warning" or "error", and a sentence with the next step."""
-
-    severity: str
-    text: str
-
-
-def check(config: str) -> int:
+def check(config: str, *, dns: bool = False, self_check: bool = False, ca: str = "", at: str = "",
+          as_json: bool = False) -> int:
     """Print what is found; returns the exit status, 1 where a start would fail or clients would refuse."""
     loaded = environment.load(config)
-    lines = [Line(OK, f"{loaded.path}: serves {', '.join(loaded.hosts)}"), *find(loaded)]
-    for line in lines:
-        print(f"{line.severity}: {line.text}")
-    return int(any(line.severity == ERROR for line in lines))
+    authorities = Path(ca) if ca else None
+    lines = findings.show(_all(loaded, dns=dns, at=at), as_json=as_json)
+    if not self_check:
+        if as_json:
+            print(findings.as_json(lines, None))
+        return findings.status(lines)
+    from xmppchat.cli import selfcheck
+
+    results = selfcheck.run(loaded, ca=authorities, at=at)
+    if as_json:
+        print(findings.as_json(lines, results))
+    else:
+        selfcheck.show(results)
+    return max(findings.status(lines), selfcheck.status(results))
 
 
-def find(config: ServerConfig) -> Iterator[Line]:
-    """A line for everything looked at, in the order of a start. Changes nothing."""
+def _all(config: ServerConfig, *, dns: bool, at: str) -> Iterator[Line]:
+    yield Line(OK, f"{config.path}: serves {', '.join(config.hosts)}")
+    yield from find(config, at)
+    if dns:
+        from xmppchat.cli import check_dns
+
+        yield from asyncio.run(check_dns.find(config, check_dns.SystemDns()))
+
+
+def find(config: ServerConfig, at: str = "") -> Iterator[Line]:
+    """A line for everything looked at, in the order of a start. Changes nothing. `at`: where a running one is asked."""
     yield from _certificates(config)
     yield from _data_dir(config.data_dir)
     try:
@@ -45,6 +58,11 @@ def find(config: ServerConfig) -> Iterator[Line]:
         yield Line(ERROR, str(error))
     yield from _database(config.storage.full_url, is_running=is_running)
     yield from _ports(config, is_running=is_running)
+    if is_running:
+        yield from asyncio.run(_presented(config, at))
+    if config.metrics.port and not ip_address(config.metrics.address).is_loopback:
+        text = f"metrics.address {config.metrics.address}: whoever reaches it can read the figures, unencrypted"
+        yield Line(WARNING, text)
     if config.limits.profile != "default":
         text = f"limits.profile is {config.limits.profile!r}: not for a server that others can reach"
         yield Line(WARNING, text)
@@ -57,6 +75,23 @@ def _certificates(config: ServerConfig) -> Iterator[Line]:
         if all(finding.severity != ERROR for finding in found):
             end = certificates.describe(host.certificate).not_after
             yield Line(OK, f"{host.certificate}: covers {name}, its key fits, valid until {end:%Y-%m-%d}")
+
+
+async def _presented(config: ServerConfig, at: str) -> list[Line]:
+    """Whether the ports show the certificates on disk (reliability.md V-20)."""
+    lines = []
+    for name, host in config.hosts.items():
+        for door in probe.doors(config, at):
+            try:
+                difference = probe.difference(await probe.look(door, name), name, host)
+            except ProbeFailed as failure:
+                lines.append(Line(ERROR, f"{name}: {failure}"))
+                continue
+            if difference:
+                lines.append(Line(ERROR, f"{door}: {difference}"))
+            else:
+                lines.append(Line(OK, f"{door}: shows the certificate on disk for {name}"))
+    return lines
 
 
 def _data_dir(directory: Path) -> Iterator[Line]:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import NamedTuple
 
 OK, WARNING, ERROR = "ok", "warning", "error"
@@ -23,16 +24,27 @@ class Line(NamedTuple):
     text: str
 
 
-def show(lines: Iterable[Line], *, as_json: bool) -> int:
-    """Print the lines as they come; the exit status: 1 where one is an error."""
+def show(lines: Iterable[Line], *, as_json: bool) -> list[Line]:
+    """Print the lines as they come, unless they are wanted in JSON later; returns them."""
     found: list[Line] = []
     for line in lines:
         found.append(line)
         if not as_json:
             print(f"{coloured(line.severity)}: {line.text}", flush=True)
-    if as_json:
-        print(json.dumps([line._asdict() for line in found], ensure_ascii=False, indent=2))
-    return int(any(line.severity == ERROR for line in found))
+    return found
+
+
+def status(lines: Iterable[Line]) -> int:
+    """The exit status: 1 where one is an error."""
+    return int(any(line.severity == ERROR for line in lines))
+
+
+def as_json(lines: Iterable[Line], results: Iterable[object] | None) -> str:
+    """``{"check": [{"severity", "text"} …]}``, with ``"self"`` where there are results of a self-check."""
+    found: dict[str, object] = {"check": [line._asdict() for line in lines]}
+    if results is not None:
+        found["self"] = [asdict(result) for result in results]  # type: ignore[call-overload]
+    return json.dumps(found, ensure_ascii=False, indent=2)
 
 
 def coloured(word: str, width: int = 0) -> str:

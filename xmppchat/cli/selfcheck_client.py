@@ -1,0 +1,131 @@
+"""The self-check's client: a stock library (slixmpp), so that this server is not judged by its own reading."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from typing import Any
+
+from slixmpp import ClientXMPP
+from slixmpp.exceptions import IqError, IqTimeout
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
+
+from xmppchat.cli.probe import Door
+from xmppchat.cli.selfcheck_lines import Info, Seen
+
+#: How long a login and each answer may take, s.
+SECONDS = 15.0
+#: Items of the domain that are asked; nobody has more services.
+MAX_ITEMS = 50
+
+_STREAM = "http://etherx.jabber.org/streams"
+_SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+_INFO = "http://jabber.org/protocol/disco#info"
+_DATA = "jabber:x:data"
+
+
+class LoginFailed(Exception):
+    """The client could not log in; the text says where it ended."""
+
+
+async def log_in_and_look(door: Door, jid: str, password: str, context: ssl.SSLContext) -> Seen:
+    """Log in at `door`, ask what clients ask, log out. Raises :class:`LoginFailed`."""
+    for name in ("slixmpp", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what went wrong is told in one sentence
+    client = ClientXMPP(jid, password, ssl_context=context)
+    client.enable_direct_tls, client.enable_starttls = door.is_direct, not door.is_direct
+    client.enable_plaintext = False
+    client.register_plugin("xep_0030")
+    seen = Seen()
+    client.register_handler(
+        Callback("look at features", MatchXPath(f"{{{_STREAM}}}features"), lambda stanza: _features(seen, stanza.xml))
+    )
+    try:
+        await _log_in(client, door)
+        seen.mechanism = str(client.plugin["feature_mechanisms"].mech.name)
+        await _look(client, seen)
+    finally:
+        await _log_out(client)
+    return seen
+
+
+async def _log_in(client: Any, door: Door) -> None:
+    outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def settle(text: str) -> None:
+        if not outcome.done():
+            outcome.set_result(text)
+
+    client.add_event_handler("session_start", lambda _: settle(""))
+    client.add_event_handler("ssl_invalid_chain", lambda error: settle(f"the certificate was refused: {error}"))
+    client.add_event_handler("connection_failed", lambda error: settle(f"{door} cannot be reached: {error}"))
+    client.add_event_handler("failed_all_auth", lambda _: settle("no mechanism led to a login"))
+    client.add_event_handler("disconnected", lambda reason: settle(f"the connection ended: {reason or 'no reason'}"))
+    client.connect(door.address, door.port)
+    try:
+        failure = await asyncio.wait_for(outcome, SECONDS)
+    except TimeoutError:
+        failure = f"no login in {SECONDS:g} s"
+    if failure:
+        raise LoginFailed(failure)
+
+
+async def _log_out(client: Any) -> None:
+    client.cancel_connection_attempt()
+    if client.transport is not None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(client.disconnect(wait=SECONDS), SECONDS)
+
+
+def _features(seen: Seen, features: Any) -> None:
+    """Features before login list mechanisms; those after it replace what was seen."""
+    names = {child.tag for child in features}
+    mechanisms = features.find(f"{{{_SASL}}}mechanisms")
+    if mechanisms is not None:
+        seen.before = names
+        seen.mechanisms = [str(mechanism.text) for mechanism in mechanisms]
+    else:
+        seen.after = names
+
+
+async def _look(client: Any, seen: Seen) -> None:
+    domain = client.boundjid.domain
+    seen.domain = await _info(client, domain)
+    seen.account = await _info(client, client.boundjid.bare)
+    try:
+        items = await client.plugin["xep_0030"].get_items(jid=domain, timeout=SECONDS)
+    except (IqError, IqTimeout):
+        return
+    addresses = {str(item[0]) for item in items["disco_items"]["items"] if not item[1]}
+    for address in sorted(addresses - {domain})[:MAX_ITEMS]:
+        seen.items[address] = await _info(client, address)
+
+
+async def _info(client: Any, address: str) -> Info:
+    """disco#info of an address; empty where it refuses or does not answer: then the lines that need it fail."""
+    info = Info()
+    try:
+        answer = await client.plugin["xep_0030"].get_info(jid=address, timeout=SECONDS)
+    except (IqError, IqTimeout):
+        return info
+    query = answer.xml.find(f"{{{_INFO}}}query")
+    for child in query if query is not None else ():
+        if child.tag == f"{{{_INFO}}}feature":
+            info.features.add(child.get("var", ""))
+        elif child.tag == f"{{{_INFO}}}identity":
+            info.identities.add((child.get("category", ""), child.get("type", "")))
+        elif child.tag == f"{{{_DATA}}}x":
+            _form(info, child)
+    return info
+
+
+def _form(info: Info, form: Any) -> None:
+    fields = {
+        one.get("var", ""): [value.text or "" for value in one.iterfind(f"{{{_DATA}}}value")]
+        for one in form.iterfind(f"{{{_DATA}}}field")
+    }
+    kind = "".join(fields.get("FORM_TYPE", ()))
+    info.forms.update({(kind, name): [value for value in values if value] for name, values in fields.items()})
