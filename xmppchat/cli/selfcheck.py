@@ -132,7 +132,7 @@ def temporary_account(config: ServerConfig, host: str) -> Iterator[tuple[str, st
     finally:
         try:
             control.call(config.control_socket, "user delete", {"jid": jid})
-            control.call(config.control_socket, "user release", {"jid": jid})
+            control.call(config.control_socket, "user forget", {"jid": jid})
         except (CommandError, control.ControlError, control.ServerNotRunning) as error:
             print(f"xmppchat: the temporary account may still be there ({error}); `xmppchat user delete {jid}`",
                   file=sys.stderr)
