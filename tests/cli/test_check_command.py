@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +100,22 @@ def test_no_port_at_all(cli: Any, config: Path, port: int) -> None:
 
 
 @pytest.mark.usefixtures("busy")
-async def test_while_the_server_runs_its_port_and_database_are_in_use(cli: Any, config: Path, port: int) -> None:
+async def test_while_the_server_runs_its_port_and_database_are_in_use(
+    cli: Any, config: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xmppchat.cli.probe.SECONDS", 0.2)
+
     async def execute(name: str, arguments: dict[str, object]) -> object:
         return None
 
     server = ControlServer(config.parent / "data" / "control.sock", execute)
     await server.start()
     try:
-        out = cli.done("check")
+        status, out, _ = await asyncio.to_thread(lambda: astuple(cli("check")))
     finally:
         await server.stop()
+    # Who has the port answers nothing at all, so no client gets in.
+    assert (status, f"error: chat.example: {ADDRESS} port {port}: no answer in 0.2 s; look whether" in out) == (1, True)
     assert f"ok: {ADDRESS} port {port}: in use, and the server is running\n" in out
     assert "xmppchat.db: in use by the server" in out
 
