@@ -26,7 +26,7 @@ registration_throttle_max = false
 network_settings = {{ nagle = false }}  -- its default costs 40 ms a connection
 c2s_require_encryption = true
 modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "register_ibr", "user_account_management",
-  "offline", "posix", "private", "server_contact_info", "time", "vcard", "version" }}
+  "offline", "posix", "blocklist", "lastactivity", "private", "server_contact_info", "time", "vcard", "version" }}
 contact_info = {{ abuse = {{ "xmpp:abuse@{domain}" }}, admin = {{ "xmpp:abuse@{domain}" }} }}
 modules_disabled = {{ "s2s", "limits" }}
 ssl = {{ certificate = "{certificate}", key = "{key}" }}
@@ -123,6 +123,9 @@ HABITS = (
 
 class Prosody(TcpDriver):
     """Runs transcripts against Prosody."""
+
+    #: Messages of who is blocked may vanish there; a request is always delivered or refused (XEP-0191 §3.3).
+    sentinel = ("iq", "get", "<sentinel xmlns='urn:example:sentinel'/>")
 
     def __init__(self, directory: Path, certificate: Path, key: Path, domain: str = "chat.example") -> None:
         self._directory = directory

@@ -1,6 +1,6 @@
 """Makes a transcript of each line of ``presence/appendix_a.table``: what two accounts see when one sends.
 
-A cell lists stanzas in order: ``push`` with the item's subscription and ``ask``; the name of a subscription stanza
+A cell lists stanzas in order: ``push`` with the item's subscription, ``ask`` and ``approved``; the name of a subscription stanza
 (as it was sent: from the bare JID, with its id); ``presence`` and ``unavailable`` from the other's resource. Both
 states are looked at afterwards: in the roster, and by what a new resource of each receives and causes.
 
@@ -120,6 +120,7 @@ def _stanzas(own: str, other: str, cell: str, kind: str) -> str:
         words = stanza.split()
         if words[0] == "push":
             ask = ' ask="subscribe"' if "ask" in words else ""
+            ask += ' approved="true"' if "approved" in words else ""
             text += _PUSH.format(own=own, other=other, subscription=words[1], ask=ask)
         elif words[0] == kind:
             text += _SUBSCRIPTION.format(own=own, other=other, kind=kind)
@@ -142,7 +143,7 @@ def _look(own: str, other: str, before: str, after: str) -> str:
     text += _NEW.format(own=own, gets=gets.format(own=own, other=other))
     if "out" in after:
         text += _RESENT.format(
-            own=own, push=_stanzas(own, other, f"push {after.split()[0]} ask, acknowledgement", ""),
+            own=own, push=_stanzas(own, other, f"push {_subscription(after)} ask, acknowledgement", ""),
             acknowledgement=_stanzas(own, other, "acknowledgement", ""),
         )  # fmt: skip
     if after.startswith(("from", "both")):
@@ -152,14 +153,19 @@ def _look(own: str, other: str, before: str, after: str) -> str:
 
 def _item(contact: str, before: str, after: str) -> str:
     """A contact is listed once there was a subscription or a request of one's own (RFC 6121 §3.1.2, §3.1.3)."""
-    if {before, after} <= {"none", "none + pending in"}:
+    if {before, after} <= {"none", "none + pending in"}:  # an approval makes an item too (§3.4.2)
         return ""
     ask = ' ask="subscribe"' if "out" in after else ""
-    return f'<item jid="{{{contact}.bare}}" subscription="{after.split()[0]}"{ask}/>'
+    ask += ' approved="true"' if "approved" in after else ""
+    return f'<item jid="{{{contact}.bare}}" subscription="{_subscription(after)}"{ask}/>'
+
+
+def _subscription(state: str) -> str:
+    return state.replace(",", "").split()[0]
 
 
 def _mirror(state: str) -> str:
     """The state of the contact when one's own is `state`."""
-    subscription, _, pending = state.partition(" + pending ")
+    subscription, _, pending = state.removesuffix(", approved").partition(" + pending ")
     mirrored = {"to": "from", "from": "to"}.get(subscription, subscription)
     return f"{mirrored} + pending { {'out': 'in', 'in': 'out'}.get(pending, pending)}" if pending else mirrored

@@ -6,10 +6,12 @@ from typing import Any
 
 from xmppchat.components.accounts import Accounts, Users
 from xmppchat.components.administration import Administration
+from xmppchat.components.blocking import Blocking
 from xmppchat.components.caps import Caps
 from xmppchat.components.contact_addresses import ContactAddresses
 from xmppchat.components.disco import Disco
 from xmppchat.components.entity_time import EntityTime
+from xmppchat.components.last_activity import LastActivity
 from xmppchat.components.offline import Offline
 from xmppchat.components.operations import Operations
 from xmppchat.components.ping import Ping
@@ -25,6 +27,6 @@ from xmppchat.core.component import Component
 
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
-    Accounts, Administration, Caps, ContactAddresses, Disco, EntityTime, Offline, Operations, Ping, Presence,
-    PrivateXml, Register, Roster, Strangers, StreamLimits, Users, Vcard, Version,
+    Accounts, Administration, Blocking, Caps, ContactAddresses, Disco, EntityTime, LastActivity, Offline, Operations,
+    Ping, Presence, PrivateXml, Register, Roster, Strangers, StreamLimits, Users, Vcard, Version,
 )

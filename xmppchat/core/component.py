@@ -70,6 +70,8 @@ class At(enum.Flag):
 
 
 SERVER, ACCOUNT = At.SERVER, At.ACCOUNT
+#: The kinds of stanzas (RFC 6120 §8.2).
+STANZA_KINDS = ("message", "presence", "iq")
 
 
 class Who(enum.Enum):
@@ -224,6 +226,8 @@ class StageDeclaration:
     stage: Stage
     direction: Direction
     after: tuple[str, ...]
+    kinds: tuple[str, ...] = STANZA_KINDS
+    only_with: AccountPart[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,12 +293,17 @@ def presence(direction: Direction, *types: str) -> Callable[[Method], Method]:
     return _declare(PresenceDeclaration(direction, types))
 
 
-def stage(stage: Stage, direction: Direction, *, after: tuple[str, ...] = ()) -> Callable[[Method], Method]:
+def stage(
+    stage: Stage, direction: Direction, *, after: tuple[str, ...] = (), kinds: tuple[str, ...] = STANZA_KINDS,
+    only_with: AccountPart[Any] | None = None,
+) -> Callable[[Method], Method]:
     """The method takes part in `stage`, behind those of the components named in `after`, else alphabetically.
 
     It takes a :class:`~xmppchat.core.pipeline.Passage` (SHAPE also the session); what it returns depends on the stage.
+    A hook of SCREEN may be for some `kinds` of stanzas only, and `only_with` accounts whose part of that name is not
+    empty (false): for all others it costs next to nothing.
     """
-    return _declare(StageDeclaration(stage, direction, after))
+    return _declare(StageDeclaration(stage, direction, after, kinds, only_with))
 
 
 def on(event: type) -> Callable[[Method], Method]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from xmppchat.core.account import Account
     from xmppchat.core.session import Session
     from xmppchat.core.turn import Turn
+    from xmppchat.protocol.stanza import Stanza
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,15 @@ class PresenceAnnounced:
     """A session broadcast available presence, which is now ``session.presence`` (RFC 6121 §4.2, §4.4)."""
 
     session: Session
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceWithdrawn:
+    """A session that had been available is not any more, by its own word (`stanza`) or because it ended."""
+
+    session: Session
+    stanza: Stanza
     turn: Turn
 
 

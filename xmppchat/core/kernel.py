@@ -70,7 +70,7 @@ class Kernel:
             for service in cls.provides:
                 self.services.provide(service, component)
         self.tables = tables.build(self.components)
-        self.pipeline = Pipeline(self.tables.stages)
+        self.pipeline = Pipeline(self.tables.stages, self.tables.screens)
         parts = [part for component in self.components for part in component.account_parts]
         self.directory = Directory(reader, self.gate, self.tasks, account_query, parts)
         self.router = Router(self.hosts, self.directory, self.pipeline, self.tables)
@@ -215,7 +215,7 @@ class Kernel:
                 raise problem
         elif stanza.kind == "presence" and stanza.type not in _PRESENCE_TYPES:
             raise BadRequest("there is no such type of presence (RFC 6121 §4.7.1)")
-        if self.pipeline.has_outbound:
+        if self.pipeline.has_outbound(kind, session.account):
             passage = Passage(stanza, OUTBOUND, session.account, turn)
             if not self.pipeline.admit(passage, self.router):
                 return

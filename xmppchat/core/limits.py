@@ -157,6 +157,10 @@ class Limits(BaseModel):
     pending_subscriptions: int = _limit(
         200, "unanswered requests to see an account's presence", "requests"
     )  # 29
+    blocked_addresses: int = _limit(2_000, "addresses an account may block", "addresses")  # 30
+    abuse_reports_per_day: int = _limit(
+        50, "reports of spam and abuse that an account may send in a day; more are not stored", "reports"
+    )  # 30
     stored_xml_bytes: int = _limit(65_536, "a vCard, or one element of private XML", "bytes", ge=1_024)  # 31
     private_xml_bytes: int = _limit(1_048_576, "all private XML of an account", "bytes", ge=1_024)  # 31
     private_xml_elements: int = _limit(200, "elements of private XML of an account", "elements")  # 31

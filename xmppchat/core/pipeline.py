@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from xmppchat.core.account import Account
-from xmppchat.core.component import INBOUND, OUTBOUND, Direction, Stage
+from xmppchat.core.account import Account, AccountPart
+from xmppchat.core.component import INBOUND, OUTBOUND, STANZA_KINDS, Direction, Stage, StageDeclaration
 from xmppchat.core.turn import Turn
 from xmppchat.protocol.errors import InternalServerError, StanzaError
 from xmppchat.protocol.stanza import Stanza
@@ -82,28 +82,71 @@ class Passage:
 
 
 Hooks = tuple[Callable[..., Any], ...]
+Screen = Callable[[Passage], Refuse | Discard | None]
+
+
+class _Lane:
+    """The hooks from screen to copy of one direction, and for whom there are any."""
+
+    __slots__ = ("archive", "concerned", "copy", "sanitise", "screens", "stamp")
+
+    def __init__(
+        self, direction: Direction, stages: Mapping[tuple[Stage, Direction], Hooks],
+        declared: Mapping[Callable[..., Any], StageDeclaration],
+    ) -> None:
+        self.sanitise = stages.get((Stage.SANITISE, direction), ())
+        self.archive = stages.get((Stage.ARCHIVE, direction), ())
+        self.stamp = stages.get((Stage.STAMP, direction), ())
+        self.copy = stages.get((Stage.COPY, direction), ())
+        of_all = bool(self.sanitise or self.archive or self.stamp or self.copy)
+        #: By kind of stanza: hooks, each with the part without which an account is none of its business.
+        self.screens: dict[str, tuple[tuple[Screen, AccountPart[Any] | None], ...]] = {}
+        #: By kind of stanza: all accounts (True), or those in which one of these parts is not empty.
+        self.concerned: dict[str, Literal[True] | tuple[AccountPart[Any], ...]] = {}
+        for kind in STANZA_KINDS:
+            hooks = [(hook, declared[hook]) for hook in stages.get((Stage.SCREEN, direction), ())]
+            screens = tuple((hook, for_.only_with) for hook, for_ in hooks if kind in for_.kinds)
+            parts = tuple(dict.fromkeys(part for _, part in screens if part is not None))
+            self.screens[kind] = screens
+            self.concerned[kind] = True if of_all or any(part is None for _, part in screens) else parts
 
 
 class Pipeline:
-    """The hooks of all stages, in their order."""
+    """The hooks of all stages, in their order. `screens` has what each hook of the stage screen is for."""
 
-    def __init__(self, stages: Mapping[tuple[Stage, Direction], Hooks]) -> None:
-        self._stages = stages
+    def __init__(
+        self, stages: Mapping[tuple[Stage, Direction], Hooks],
+        screens: Mapping[Callable[..., Any], StageDeclaration],
+    ) -> None:
         self._fallback = stages.get((Stage.FALLBACK, INBOUND), ())
         self._observe = stages.get((Stage.OBSERVE, INBOUND), ())
         self._shape: tuple[Callable[[Passage, Session], Drop | None], ...] = stages.get((Stage.SHAPE, INBOUND), ())
         self.has_shape = bool(self._shape)
-        admitting = (Stage.SCREEN, Stage.SANITISE, Stage.ARCHIVE, Stage.STAMP, Stage.COPY)
-        self.has_outbound = any(stages.get((stage, OUTBOUND)) for stage in admitting)
-        self.has_inbound = any(stages.get((stage, INBOUND)) for stage in admitting)
+        self._outbound = _Lane(OUTBOUND, stages, screens)
+        self._inbound = _Lane(INBOUND, stages, screens)
+        self._concerned_by_outbound = self._outbound.concerned
+        self._concerned_by_inbound = self._inbound.concerned
+
+    def has_outbound(self, kind: str, account: Account) -> bool:
+        """Whether a stanza of this kind that `account` sends has to pass :meth:`admit`."""
+        concerned = self._concerned_by_outbound[kind]
+        return concerned is True or _has_any(account, concerned)
+
+    def has_inbound(self, kind: str, account: Account) -> bool:
+        """Whether a stanza of this kind that comes to `account` has to pass :meth:`admit`."""
+        concerned = self._concerned_by_inbound[kind]
+        return concerned is True or _has_any(account, concerned)
 
     def admit(self, passage: Passage, router: Router) -> bool:
         """Run screen to copy; False where the stanza ends here (its sender was told what there is to tell)."""
+        lane = self._inbound if passage.direction is INBOUND else self._outbound
         try:
-            verdict = self._screen(passage)
+            verdict = _screen(lane, passage)
             if verdict is None:
-                self._sanitise(passage)
-                self._archive(passage)
+                for hook in lane.sanitise:
+                    passage.stanza = hook(passage)
+                if lane.archive:
+                    _archive(lane, passage)
         except StanzaError as error:
             verdict = Refuse(error, "a stage raised it")
         except Exception:
@@ -114,33 +157,9 @@ class Pipeline:
             if isinstance(verdict, Refuse):
                 router.bounce(passage.stanza, verdict.error, passage.turn)
             return False
-        self._run_open(Stage.COPY, passage)
+        if lane.copy:
+            _run_open(Stage.COPY, lane.copy, passage)
         return True
-
-    def _screen(self, passage: Passage) -> Refuse | Discard | None:
-        for hook in self._stages.get((Stage.SCREEN, passage.direction), ()):
-            verdict: Refuse | Discard | None = hook(passage)
-            if verdict is not None:
-                return verdict
-        return None
-
-    def _sanitise(self, passage: Passage) -> None:
-        for hook in self._stages.get((Stage.SANITISE, passage.direction), ()):
-            passage.stanza = hook(passage)
-
-    def _archive(self, passage: Passage) -> None:
-        for hook in self._stages.get((Stage.ARCHIVE, passage.direction), ()):
-            passage.archived = hook(passage)
-        if isinstance(passage.archived, Archived):
-            for hook in self._stages.get((Stage.STAMP, passage.direction), ()):
-                passage.stanza = hook(passage)
-
-    def _run_open(self, stage: Stage, passage: Passage) -> None:
-        for hook in self._stages.get((stage, passage.direction), ()):
-            try:
-                hook(passage)
-            except Exception:
-                log.exception("stage failed", stage=stage.value, stanza=repr(passage.stanza))
 
     def fall_back(self, account: Account, stanza: Stanza, turn: Turn) -> bool:
         """Nobody took the message: whether a fallback did. A :class:`StanzaError` of a hook refuses it."""
@@ -160,4 +179,38 @@ class Pipeline:
     def observe(self, account: Account, stanza: Stanza, turn: Turn, deliveries: int) -> None:
         """Tell the observers how it went."""
         if self._observe:
-            self._run_open(Stage.OBSERVE, Passage(stanza, INBOUND, account, turn))
+            _run_open(Stage.OBSERVE, self._observe, Passage(stanza, INBOUND, account, turn))
+
+
+def _screen(lane: _Lane, passage: Passage) -> Refuse | Discard | None:
+    parts = passage.account.parts
+    for hook, part in lane.screens[passage.stanza.kind]:
+        if part is None or parts.get(part):
+            verdict = hook(passage)
+            if verdict is not None:
+                return verdict
+    return None
+
+
+def _archive(lane: _Lane, passage: Passage) -> None:
+    for hook in lane.archive:
+        passage.archived = hook(passage)
+    if isinstance(passage.archived, Archived):
+        for hook in lane.stamp:
+            passage.stanza = hook(passage)
+
+
+def _run_open(stage: Stage, hooks: Hooks, passage: Passage) -> None:
+    for hook in hooks:
+        try:
+            hook(passage)
+        except Exception:
+            log.exception("stage failed", stage=stage.value, stanza=repr(passage.stanza))
+
+
+def _has_any(account: Account, parts: tuple[AccountPart[Any], ...]) -> bool:
+    values = account.parts
+    for part in parts:  # noqa: SIM110  a generator costs more, and this is asked for every stanza
+        if values.get(part):
+            return True
+    return False

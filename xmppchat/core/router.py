@@ -7,7 +7,7 @@ local?". With one worker every local account is here.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from xmppchat.core.account import Account
@@ -75,8 +75,9 @@ class Router:
             if account is not None:
                 self._to_account(account, stanza, turn)
             elif stanza.kind == "presence" and stanza.type == "probe":
-                # Not in memory, so no session: the answer is known without loading the account (RFC 6121 §4.3.2).
-                self.reply(Stanza("presence", to=stanza.from_, from_=to.to_bare(), type="unavailable"), turn)
+                # Not in memory, so no session. RFC 6121 §4.3.2 leaves it to the server whether it says so; to who is
+                # blocked it must not (XEP-0191 §3.3), and who that is would have to be loaded for every contact.
+                return
             else:
                 turn.park()
                 self._directory.load(to, lambda account: self._loaded(account, stanza, turn))
@@ -100,25 +101,30 @@ class Router:
         account = self._directory.find(jid.bare)
         return None if account is None else account.sessions.get(jid.resource)
 
-    def fan_out(self, stanza: Stanza, recipients: Iterable[JID], turn: Turn) -> None:
+    def fan_out(
+        self, stanza: Stanza, recipients: Iterable[JID], turn: Turn, *, may_see: Callable[[JID], bool] | None = None
+    ) -> None:
         """Send presence to many bare JIDs, each as `to`; the payload is serialised once.
 
-        An account that is not in memory has no sessions and nobody to tell: it is not loaded for this.
+        An account that is not in memory has no sessions and nobody to tell: it is not loaded for this. `may_see`
+        says of a bare JID, and of each resource there, whether the sender shows itself to it; None: to all.
         """
         hosts = self._hosts
         find = self._directory.find
-        is_staged = self._pipeline.has_inbound or self._pipeline.has_shape
+        has_shape = self._pipeline.has_shape
+        has_inbound = self._pipeline.has_inbound
         for jid in recipients:
             if jid.domain not in hosts:
                 continue  # other servers are not reached yet, and presence is not bounced
             account = find(jid.bare)
-            if account is None or not account.sessions:
+            if account is None or not account.sessions or (may_see is not None and not may_see(jid)):
                 continue
-            if is_staged:
+            if has_shape or may_see is not None or has_inbound("presence", account):
                 passage = Passage(stanza.replace(to=jid), INBOUND, account, turn)
                 if self._pipeline.admit(passage, self):
                     for session in account.present_sessions():
-                        self._give(session, passage.stanza, turn)
+                        if may_see is None or may_see(session.jid):
+                            self._give(session, passage.stanza, turn)
                 continue
             for session in account.sessions.values():
                 if session.presence is not None:
@@ -154,7 +160,7 @@ class Router:
             if kind != "presence":
                 self.bounce(stanza, ServiceUnavailable(""), turn)
             return
-        if self._pipeline.has_inbound:
+        if self._pipeline.has_inbound(kind, account):
             passage = Passage(stanza, INBOUND, account, turn)
             if not self._pipeline.admit(passage, self):
                 return

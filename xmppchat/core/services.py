@@ -78,8 +78,8 @@ class RosterItem:
     """A contact in a roster (RFC 6121 §2.1.2).
 
     `subscription` is "none", "to", "from" or "both"; `ask` says that a request of ours is pending; `request` that
-    one of theirs is (the subscribe stanza as XML, "" for none). An item with `is_listed` False exists only for its
-    pending request and is not shown (RFC 6121 §3.1.3).
+    one of theirs is (the subscribe stanza as XML, "" for none). `is_approved`: a request of theirs is granted without
+    asking (§3.4). An item with `is_listed` False exists only for its pending request and is not shown (§3.1.3).
     """
 
     contact: JID
@@ -89,6 +89,7 @@ class RosterItem:
     name: str = ""
     groups: tuple[str, ...] = ()
     is_listed: bool = True
+    is_approved: bool = False
 
     @property
     def sends_presence(self) -> bool:
@@ -126,12 +127,24 @@ class PresenceService(Protocol):
     def cancel(self, account: Account, item: RosterItem, turn: Turn) -> None:
         """End both directions of a subscription, as removing a roster item does (RFC 6121 §2.5.2)."""
 
+    def conceal(self, account: Account, others: Collection[JID], turn: Turn) -> None:
+        """`others` were blocked (XEP-0191 §3.3): to them, and to who got directed presence, everybody has gone."""
+
+    def reveal(self, account: Account, others: Collection[JID], turn: Turn) -> None:
+        """`others`, who are let in, are not blocked any more (XEP-0191 §3.4): they see who is there."""
+
+    def look_for(self, account: Account, others: Collection[JID], turn: Turn) -> None:
+        """Ask for the presence of `others` again, for every session that is there (RFC 6121 §4.3.1)."""
+
 
 class BlockingService(Protocol):
     """Block lists (XEP-0191)."""
 
     def is_blocked(self, account: Account, other: JID) -> bool:
         """Whether `account` blocks `other`: nothing goes from one to the other."""
+
+    def blocks_anyone(self, account: Account) -> bool:
+        """Whether there is anybody whom `account` blocks: a quick look before a loop."""
 
 
 class CapsService(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from xmppchat.jid import JID
@@ -106,6 +107,14 @@ class Session:
             return False
         del self._requests[from_.full, request_id]
         return True
+
+    def give_up(self, is_meant: Callable[[JID], bool]) -> list[tuple[JID, str]]:
+        """Forget the open requests to those who are meant; returns whom they went to, and their ids."""
+        open_requests = [(JID.parse(to), request_id) for to, request_id in self._requests or ()]
+        meant = [(to, request_id) for to, request_id in open_requests if is_meant(to)]
+        for to, request_id in meant:
+            self.take_request(to, request_id)
+        return meant
 
     def __repr__(self) -> str:
         return f"<Session {self.jid}>"

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from xmppchat.core.component import (
+    STANZA_KINDS,
     At,
     CommandDeclaration,
     Component,
@@ -50,6 +51,7 @@ class Tables:
     presence: Mapping[tuple[Direction, str], Callable[..., None]]
     stages: Mapping[tuple[Stage, Direction], tuple[Callable[..., Any], ...]]
     events: Mapping[type, tuple[Callable[..., None], ...]]
+    screens: Mapping[Callable[..., Any], StageDeclaration]  # what hooks of SCREEN are for
     every: tuple[tuple[float, Callable[..., Any]], ...]
     stage_names: tuple[tuple[str, str, tuple[str, ...]], ...]  # for `xmppchat stages`
 
@@ -123,6 +125,10 @@ def build(components: Sequence[Component[Any]]) -> Tables:
         iq=MappingProxyType(iq),
         presence=MappingProxyType({key: method for key, (_, method) in presence.items()}),
         stages=MappingProxyType({key: tuple(method for _, method in hooks) for key, hooks in ordered.items()}),
+        screens=MappingProxyType({
+            method: declaration for (stage, _), hooks in stages.items() if stage is Stage.SCREEN
+            for _, declaration, method in hooks
+        }),
         events=MappingProxyType({event: tuple(methods) for event, methods in events.items()}),
         every=tuple(every),
         stage_names=tuple(
@@ -136,6 +142,9 @@ def _check_stage(declaration: StageDeclaration, method: Callable[..., Any]) -> N
     """A hook that nobody would ever call is a mistake."""
     if declaration.direction is Direction.OUTBOUND and declaration.stage in _INBOUND_ONLY:
         raise DeclarationError(f"{where(method)}: the stage {declaration.stage.value} is of the recipient's side only")
+    is_limited = declaration.only_with is not None or declaration.kinds != STANZA_KINDS
+    if is_limited and declaration.stage is not Stage.SCREEN:
+        raise DeclarationError(f"{where(method)}: 'kinds' and 'only_with' are for the stage screen")
 
 
 _INBOUND_ONLY = frozenset({Stage.SHAPE, Stage.FALLBACK, Stage.OBSERVE})

@@ -26,8 +26,11 @@ class NS:
 
     # XEPs
     FORM: Final = "jabber:x:data"  # 0004
+    LAST_ACTIVITY: Final = "jabber:iq:last"  # 0012
+    PRIVACY: Final = "jabber:iq:privacy"  # 0016
     DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"  # 0030
     DISCO_ITEMS: Final = "http://jabber.org/protocol/disco#items"  # 0030
+    MUC_USER: Final = "http://jabber.org/protocol/muc#user"  # 0045
     PRIVATE_XML: Final = "jabber:iq:private"  # 0049
     VCARD: Final = "vcard-temp"  # 0054
     REGISTER: Final = "jabber:iq:register"  # 0077
@@ -37,12 +40,16 @@ class NS:
     CAPS: Final = "http://jabber.org/protocol/caps"  # 0115
     SERVER_INFO: Final = "http://jabber.org/network/serverinfo"  # 0157
     OFFLINE: Final = "msgoffline"  # 0160
+    BLOCKING: Final = "urn:xmpp:blocking"  # 0191
+    BLOCKING_ERRORS: Final = "urn:xmpp:blocking:errors"  # 0191
     PING: Final = "urn:xmpp:ping"  # 0199
     TIME: Final = "urn:xmpp:time"  # 0202
     DELAY: Final = "urn:xmpp:delay"  # 0203
     PORTABLE_EXPORT: Final = "urn:xmpp:pie:0"  # 0227
     PORTABLE_SCRAM: Final = "urn:xmpp:pie:0#scram"  # 0227
     HINTS: Final = "urn:xmpp:hints"  # 0334
+    STANZA_IDS: Final = "urn:xmpp:sid:0"  # 0359
+    REPORTING: Final = "urn:xmpp:reporting:1"  # 0377
     CHANNEL_BINDING: Final = "urn:xmpp:sasl-cb:0"  # 0440
     OUTAGE_STATUS: Final = "urn:xmpp:sos:0"  # 0455
     STREAM_LIMITS: Final = "urn:xmpp:stream-limits:0"  # 0478

@@ -122,7 +122,8 @@ blocked = Table(
     sqlite_with_rowid=False,
 )
 
-#: Reports of spam and abuse (XEP-0377). `reporter` is a bare JID, `stanza_ids` a JSON list of [id, by].
+#: Reports of spam and abuse (XEP-0377). `reporter` is a bare JID, "" once its account is deleted; `stanza_ids` a JSON
+#: list of [id, by]; `consent` to whom the reporter lets it be forwarded: "report-origin", "third-party", or both.
 abuse_reports = Table(
     "abuse_reports", metadata,
     Column("id", ID, primary_key=True, autoincrement=False),
@@ -132,6 +133,7 @@ abuse_reports = Table(
     Column("reason", Text, nullable=False),
     Column("text", Text, nullable=False),
     Column("stanza_ids", Text, nullable=False),
+    Column("consent", Text, nullable=False),
 )
 
 #: Private XML (XEP-0049): one element for each root element name; `size` is the length of `xml` in bytes.

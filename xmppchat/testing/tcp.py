@@ -21,6 +21,8 @@ class TcpDriver:
     """A server at an address, with STARTTLS or (`is_direct`) direct TLS, and open registration."""
 
     habits: Sequence[Habit] = ()
+    #: A stanza that everybody gets, or its sender an error for: kind, type, content.
+    sentinel = ("message", "headline", "")
 
     def __init__(self, name: str, address: str, port: int, domain: str, *, is_direct: bool = False) -> None:
         self.name = name
@@ -59,17 +61,19 @@ class TcpDriver:
         await asyncio.gather(*(client.barrier() for client in clients))
 
     async def _exchange_sentinels(self, clients: Sequence[WireClient]) -> None:
-        """A message of each to each: what a server sends from one to another keeps its order (RFC 6120 §10.1)."""
+        """A stanza of each to each: what a server sends from one to another keeps its order (RFC 6120 §10.1)."""
         self._sentinels += 1
         name = f"sentinel-{self._sentinels}"
+        kind, type_, content = self.sentinel
         for sender in clients:
             for recipient in clients:
-                sender.write(f"<message type='headline' id='{name}' to='{escape_attribute(recipient.jid)}'/>")
+                to = escape_attribute(recipient.jid)
+                sender.write(f"<{kind} type='{type_}' id='{name}' to='{to}'>{content}</{kind}>")
         await self._barriers(clients)
         for sender in clients:
             for recipient in clients:
                 if not _take_now(sender, name, recipient.jid, "error"):  # refused: that is an answer as well
-                    await recipient.take(partial(_is_sentinel, name=name, sender=sender.jid, kind="headline"))
+                    await recipient.take(partial(_is_sentinel, name=name, sender=sender.jid, kind=type_))
 
     async def _settle_server(self) -> None:
         """A server that answers stanza by stanza is settled when the sentinels are back."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from xmppchat.components.presence.subscription import INBOUND as INBOUND_TABLE
@@ -11,7 +11,7 @@ from xmppchat.components.presence.subscription import State, state_of, step
 from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.component import INBOUND, OUTBOUND, Component, ComponentConfig, Rfc, on, presence
-from xmppchat.core.services import PresenceService, RosterItem, RosterService
+from xmppchat.core.services import BlockingService, PresenceService, RosterItem, RosterService
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
@@ -19,6 +19,7 @@ from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import BadRequest, ResourceConstraint
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
+from xmppchat.protocol.stream_features import Fact, StreamFeature, announcement
 from xmppchat.protocol.xmlreader import parse_stored
 
 #: Addresses a session may have shown itself to by directed presence.
@@ -31,10 +32,14 @@ class Presence(Component[ComponentConfig]):
     name = "presence"
     implements = (Rfc(6121),)
     provides = (PresenceService,)
-    requires = (RosterService,)
+    requires = (BlockingService, RosterService)
+    stream_features = (
+        StreamFeature("pre-approval", announcement("sub", NS.PRE_APPROVAL), needs=Fact.AUTHENTICATED),
+    )
 
     def setup(self) -> None:
-        """Find the rosters."""
+        """Find rosters and block lists."""
+        self._blocking = self.kernel.services.get(BlockingService)
         self._roster = self.kernel.services.get(RosterService)
 
     # --- what a client sends: available and unavailable (§4.2, §4.4, §4.5, §4.6) -------------------------------------
@@ -83,10 +88,15 @@ class Presence(Component[ComponentConfig]):
         """§4.2.2: to contacts that may see it, and to the account's own resources, this one included."""
         account = session.account
         contacts = [item.contact for item in self._roster.items(account) if item.sends_presence]
-        self.kernel.router.fan_out(stanza, contacts, turn)
+        self.kernel.router.fan_out(stanza, contacts, turn, may_see=self._who_may_see(account))
         for own in account.sessions.values():
             if own.presence is not None:
                 turn.effect(own.deliver, stanza, account.jid)
+
+    def _who_may_see(self, account: Account) -> Callable[[JID], bool] | None:
+        """Who is not blocked (XEP-0191 §3.3); None where nobody is."""
+        is_blocked = self._blocking.is_blocked
+        return (lambda other: not is_blocked(account, other)) if self._blocking.blocks_anyone(account) else None
 
     def _look_around(self, session: Session, turn: Turn) -> None:
         """The first presence: see who is there (§4.3), and who asked meanwhile (§3.1.3)."""
@@ -94,18 +104,22 @@ class Presence(Component[ComponentConfig]):
         for own in account.sessions.values():
             if own is not session and own.presence is not None:
                 turn.effect(session.deliver, own.presence, session.jid)
+        may_see = self._who_may_see(account)
         for item in list(self._roster.items(account)):
-            if item.gets_presence:
-                probe = Stanza("presence", to=item.contact, from_=session.jid, type="probe")
-                self.kernel.router.route(probe, turn)
+            if item.gets_presence and (may_see is None or may_see(item.contact)):
+                self._probe(session, item.contact, turn)
             if item.request:
                 turn.effect(session.deliver, _stored_request(item, account))
+
+    def _probe(self, session: Session, contact: JID, turn: Turn) -> None:
+        self.kernel.router.route(Stanza("presence", to=contact, from_=session.jid, type="probe"), turn)
 
     def _leave(self, session: Session, stanza: Stanza, turn: Turn) -> None:
         """§4.5.2, §4.6.5: everyone who knew of this session learns that it is gone."""
         account = session.account
         contacts: dict[str, JID] = {}
-        if session.presence is not None:
+        was_present = session.presence is not None
+        if was_present:
             for item in self._roster.items(account):
                 if item.sends_presence:
                     contacts[item.contact.bare] = item.contact
@@ -115,12 +129,15 @@ class Presence(Component[ComponentConfig]):
         session.priority = 0
         session.takes_messages = False
         session.directed = None
-        self.kernel.router.fan_out(stanza, contacts.values(), turn)
+        may_see = self._who_may_see(account)
+        self.kernel.router.fan_out(stanza, contacts.values(), turn, may_see=may_see)
         for own in own_sessions:
             turn.effect(own.deliver, stanza, account.jid)
         for to in directed.values():
-            if to.bare not in contacts:
+            if to.bare not in contacts and (may_see is None or may_see(to)):
                 self.kernel.router.route(stanza.replace(to=to), turn)
+        if was_present:
+            self.kernel.emit(events.PresenceWithdrawn(session, stanza, turn))
 
     @on(events.SessionEnded)
     def session_ended(self, event: events.SessionEnded) -> None:
@@ -141,7 +158,7 @@ class Presence(Component[ComponentConfig]):
         turn.behind(account)
         item = self._roster.item(account, sender.to_bare())
         if sender.bare != account.jid.bare and (item is None or not item.sends_presence):
-            self.kernel.router.route(Stanza("presence", to=sender, from_=account.jid, type="unsubscribed"), turn)
+            self._answer(account, sender, "unsubscribed", turn)
             return
         sessions = account.present_sessions()
         if to.resource:
@@ -169,14 +186,15 @@ class Presence(Component[ComponentConfig]):
         turn.behind(account)
         item = self._roster.item(account, contact)
         before = state_of(item)
+        if kind in ("subscribed", "unsubscribed") and not before.is_seen and not before.in_:
+            self._approve(account, contact, item, kind == "subscribed", turn)
+            return
         outcome = step(OUTBOUND_TABLE, kind, before)
         if not outcome.passes:
             return
         if outcome.state != before:
-            is_new = item is None or not item.is_listed
-            if is_new and kind in ("subscribe", "subscribed") and not self._roster.has_room(account):
-                self.kernel.limit_counters.fired("roster_items")
-                raise ResourceConstraint("your roster is full; remove some contacts first")
+            if kind in ("subscribe", "subscribed"):
+                self._need_room(account, item)
             self._store(account, contact, item, outcome.state, "", turn)
         # Always from the bare JID (§3.1.2), whatever resource it came from.
         self.kernel.router.route(stanza.replace(to=contact, from_=account.jid), turn)
@@ -184,6 +202,31 @@ class Presence(Component[ComponentConfig]):
             self._show(account, contact, turn)
         elif kind == "unsubscribed" and before.subscription in ("from", "both"):
             self._hide(account, contact, turn)
+
+    def _need_room(self, account: Account, item: RosterItem | None) -> None:
+        if (item is None or not item.is_listed) and not self._roster.has_room(account):
+            self.kernel.limit_counters.fired("roster_items")
+            raise ResourceConstraint("your roster is full; remove some contacts first")
+
+    def _approve(
+        self, account: Account, contact: JID, item: RosterItem | None, is_approved: bool, turn: Turn
+    ) -> None:
+        """§3.4.2: who did not ask yet may do so and is let in, or that is taken back. The contact is not told."""
+        if is_approved == (item is not None and item.is_approved):
+            return
+        self._need_room(account, item)
+        old = item or RosterItem(contact)
+        self._roster.store(account, replace(old, is_approved=is_approved, is_listed=True), turn, push=True)
+
+    def _grant(self, account: Account, item: RosterItem, turn: Turn) -> None:
+        """Let a contact in who asks, without asking anybody (§3.1.3, §3.4.2)."""
+        asked = step(INBOUND_TABLE, "subscribe", state_of(item)).state
+        self._store(account, item.contact, item, step(OUTBOUND_TABLE, "subscribed", asked).state, "", turn)
+        self._answer(account, item.contact, "subscribed", turn)
+        self._show(account, item.contact, turn)
+
+    def _answer(self, account: Account, contact: JID, kind: str, turn: Turn) -> None:
+        self.kernel.router.route(Stanza("presence", to=contact, from_=account.jid, type=kind), turn)
 
     def _store(
         self, account: Account, contact: JID, item: RosterItem | None, state: State, request: str, turn: Turn
@@ -194,15 +237,13 @@ class Presence(Component[ComponentConfig]):
         new = replace(
             old, subscription=state.subscription, ask=state.out, is_listed=is_listed,
             request=(request or old.request) if state.in_ else "",
+            is_approved=old.is_approved and not state.is_seen,  # an approval is used up once it was of use
         )
-        shown = (old.subscription, old.ask, old.is_listed) != (new.subscription, new.ask, new.is_listed)
-        self._roster.store(account, new, turn, push=shown)
+        self._roster.store(account, new, turn, push=replace(old, request="") != replace(new, request=""))
 
     def _show(self, account: Account, contact: JID, turn: Turn) -> None:
         """§3.1.5: a contact that was just let in sees who is there."""
-        for session in account.present_sessions():
-            if session.presence is not None:
-                self.kernel.router.route(session.presence.replace(to=contact), turn)
+        self.reveal(account, (contact,), turn)
 
     def _hide(self, account: Account, contact: JID, turn: Turn) -> None:
         """§3.2.2, §3.3.3: to a contact that was let out, everybody has gone."""
@@ -213,15 +254,50 @@ class Presence(Component[ComponentConfig]):
 
     def cancel(self, account: Account, item: RosterItem, turn: Turn) -> None:
         """See :class:`PresenceService`."""
+        if self._blocking.is_blocked(account, item.contact):
+            return  # nothing goes there, not even that (XEP-0191 §3.3)
         kinds: list[str] = []
         if item.gets_presence or item.ask:
             kinds.append("unsubscribe")
         if item.sends_presence:
             kinds.append("unsubscribed")
         for kind in kinds:
-            self.kernel.router.route(Stanza("presence", to=item.contact, from_=account.jid, type=kind), turn)
+            self._answer(account, item.contact, kind, turn)
         if item.sends_presence:
             self._hide(account, item.contact, turn)
+
+    def conceal(self, account: Account, others: Collection[JID], turn: Turn) -> None:
+        """See :class:`PresenceService`."""
+        for other in others:
+            self._hide(account, other, turn)
+        told = {other.full for other in others}
+        for session in account.sessions.values():
+            for to in list((session.directed or {}).values()):
+                if self._blocking.is_blocked(account, to):
+                    assert session.directed is not None
+                    del session.directed[to.full]
+                    if to.full not in told and to.bare not in told:
+                        self.kernel.router.route(
+                            Stanza("presence", to=to, from_=session.jid, type="unavailable"), turn
+                        )
+
+    def reveal(self, account: Account, others: Collection[JID], turn: Turn) -> None:
+        """See :class:`PresenceService`."""
+        may_see = self._who_may_see(account)
+        contacts = [other for other in others if not other.resource]
+        for session in account.present_sessions():
+            if session.presence is None:
+                continue
+            self.kernel.router.fan_out(session.presence, contacts, turn, may_see=may_see)
+            for other in others:
+                if other.resource:
+                    self.kernel.router.route(session.presence.replace(to=other), turn)
+
+    def look_for(self, account: Account, others: Collection[JID], turn: Turn) -> None:
+        """See :class:`PresenceService`."""
+        for session in account.present_sessions():
+            for other in others:
+                self._probe(session, other, turn)
 
     # --- subscriptions, from a contact (§3, Appendix A.3) ------------------------------------------------------
 
@@ -236,7 +312,10 @@ class Presence(Component[ComponentConfig]):
         kind = stanza.type
         if kind == "subscribe" and item is not None and item.sends_presence:
             # §3.1.3: who is subscribed already is told so, and no human is asked again.
-            self.kernel.router.route(Stanza("presence", to=contact, from_=account.jid, type="subscribed"), turn)
+            self._answer(account, contact, "subscribed", turn)
+            return
+        if kind == "subscribe" and item is not None and item.is_approved:
+            self._grant(account, item, turn)
             return
         outcome = step(INBOUND_TABLE, kind, before)
         if not outcome.passes:

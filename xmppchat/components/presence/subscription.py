@@ -20,6 +20,11 @@ class State(NamedTuple):
     out: bool = False
     in_: bool = False
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether the contact gets the account's presence."""
+        return self.subscription in ("from", "both")
+
 
 NONE = State("none")
 NONE_OUT = State("none", out=True)

@@ -159,7 +159,7 @@ class Roster(Component[ComponentConfig]):
 def _item_element(item: RosterItem) -> Element:
     attributes = {
         "jid": item.contact.bare, "name": item.name or None, "subscription": item.subscription,
-        "ask": "subscribe" if item.ask else None,
+        "ask": "subscribe" if item.ask else None, "approved": "true" if item.is_approved else None,
     }
     return Element("item", NS.ROSTER, attributes, [text_element("group", NS.ROSTER, group) for group in item.groups])
 

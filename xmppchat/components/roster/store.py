@@ -57,7 +57,7 @@ def _build(account: Account, rows: Sequence[Any]) -> RosterState:
         else:
             state.items[row.contact] = RosterItem(
                 JID.parse(row.contact), row.subscription, bool(row.ask), row.request, row.name,
-                tuple(json.loads(row.groups)), bool(row.is_listed),
+                tuple(json.loads(row.groups)), bool(row.is_listed), bool(row.approved),
             )
             state.changed[row.contact] = row.version
     return state
@@ -67,7 +67,8 @@ ROSTER: AccountPart[RosterState] = AccountPart(
     "roster",
     select(
         _accounts.id.label("account_id"), _accounts.roster_version, _accounts.roster_floor, _items.contact, _items.name,
-        _items.groups, _items.subscription, _items.ask, _items.request, _items.is_listed, _items.version,
+        _items.groups, _items.subscription, _items.ask, _items.approved, _items.request, _items.is_listed,
+        _items.version,
     )
     .select_from(schema.accounts.outerjoin(schema.roster_items, _items.account_id == _accounts.id))
     .where(_accounts.id.in_(bindparam("accounts", expanding=True))),
@@ -99,7 +100,8 @@ def write_item(account: Account, item: RosterItem, turn: Turn) -> None:
     state.removed.pop(contact, None)
     _write(account, state, {
         "contact": contact, "name": item.name, "groups": json.dumps(item.groups, ensure_ascii=False),
-        "subscription": item.subscription, "ask": item.ask, "request": item.request, "is_listed": item.is_listed,
+        "subscription": item.subscription, "ask": item.ask, "approved": item.is_approved, "request": item.request,
+        "is_listed": item.is_listed,
     }, turn)
 
 
@@ -116,8 +118,8 @@ def write_removal(account: Account, contact: str, turn: Turn) -> None:
         state.floor = oldest
         turn.write(account, _DELETE_TOMBSTONES, {"account": account.id, "floor": oldest})
     _write(account, state, {
-        "contact": contact, "name": "", "groups": "[]", "subscription": "remove", "ask": False, "request": "",
-        "is_listed": False,
+        "contact": contact, "name": "", "groups": "[]", "subscription": "remove", "ask": False, "approved": False,
+        "request": "", "is_listed": False,
     }, turn)
 
 
@@ -130,5 +132,5 @@ def write_deletion(account: Account, turn: Turn) -> None:
 def _write(account: Account, state: RosterState, row: dict[str, Any], turn: Turn) -> None:
     # Delete and insert: the one form of "upsert" that every database knows.
     turn.write(account, _DELETE, {"account": account.id, "of": row["contact"]})
-    turn.write(account, _INSERT, {"account_id": account.id, "approved": False, "version": state.version, **row})
+    turn.write(account, _INSERT, {"account_id": account.id, "version": state.version, **row})
     turn.write(account, _VERSION, {"account": account.id, "new_version": state.version, "new_floor": state.floor})

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("stanza_ids", sa.Text(), nullable=False),
+        sa.Column("consent", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_abuse_reports")),
     )
     op.create_table(
