@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from xmppchat.components import BUILTIN
-from xmppchat.core.component import INBOUND, OUTBOUND, Component, ComponentConfig, Stage, stage
-from xmppchat.core.pipeline import Archived, Discard, Drop, NotArchived, Passage, Refuse
+from xmppchat.core.account import Account, AccountPart
+from xmppchat.core.commit_gate import CommitGate, Write
+from xmppchat.core.component import INBOUND, OUTBOUND, Component, ComponentConfig, Stage, StageDeclaration, stage
+from xmppchat.core.pipeline import Archived, Discard, Drop, NotArchived, Passage, Pipeline, Refuse
 from xmppchat.core.session import Session
+from xmppchat.core.turn import Turn
+from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import NotAcceptable
 from xmppchat.protocol.stanza import Stanza
@@ -172,3 +176,35 @@ async def test_each_session_gets_its_own_shape(driver: MemoryDriver) -> None:
     await juliet.take(lambda element: element.name == "message")
     await driver.settle([juliet, tablet])
     assert tablet.inbox == []
+
+
+PART: AccountPart[set[str]] = AccountPart("part", None, lambda account, rows: set())
+
+
+def test_a_screen_for_some_kinds_and_accounts_leaves_the_others_alone() -> None:
+    seen: list[str] = []
+
+    def screen(passage: Passage) -> None:
+        seen.append(passage.stanza.id)
+
+    declared = {screen: StageDeclaration(Stage.SCREEN, INBOUND, (), ("message", "iq"), PART)}
+    pipeline = Pipeline({(Stage.SCREEN, INBOUND): (screen,)}, declared)
+    empty, full, bare = (Account(JID.parse(f"{name}@chat.example"), 1) for name in ("empty", "full", "bare"))
+    empty.parts[PART], full.parts[PART] = set(), {"something"}
+    cases = [(kind, account) for kind in ("message", "presence", "iq") for account in (empty, full, bare)]
+    concerned = [(kind, account.jid.local) for kind, account in cases if pipeline.has_inbound(kind, account)]
+    assert concerned == [("message", "full"), ("iq", "full")]
+    assert not any(pipeline.has_outbound(kind, account) for kind, account in cases)
+    router: Any = None  # for answers, of which there are none
+    for kind, account in cases:
+        stanza = Stanza(kind, id=f"{kind} {account.jid.local}")
+        assert pipeline.admit(Passage(stanza, INBOUND, account, Turn(CommitGate(Unused()))), router)
+    assert seen == ["message full", "iq full"]
+
+
+class Unused:
+    """A writer that nobody needs."""
+
+    def submit(self, ticket: int, writes: Sequence[Write]) -> None:
+        """See :class:`~xmppchat.core.commit_gate.Writer`."""
+        raise AssertionError("nothing is written")

@@ -21,6 +21,7 @@ from xmppchat.core.component import (
 )
 from xmppchat.core.pipeline import Passage
 from xmppchat.core.tables import DeclarationError, build, in_order
+from xmppchat.protocol.stanza import Stanza
 
 
 class Weather(Protocol):
@@ -74,6 +75,15 @@ class Circle(Base):
     @stage(Stage.SCREEN, INBOUND, after=("alpha",))
     def screen(self, passage: Passage) -> None:
         """Waits for alpha, which waits for it."""
+
+
+class Sanitiser(Base):
+    name = "sanitiser"
+
+    @stage(Stage.SANITISE, INBOUND, kinds=("message",))
+    def sanitise(self, passage: Passage) -> Stanza:
+        """Cannot leave anything out."""
+        return passage.stanza
 
 
 class Provider(Base):
@@ -132,6 +142,11 @@ class Misplaced(Base):
     @stage(Stage.FALLBACK, OUTBOUND)
     def never(self, passage: Passage) -> None:
         """Nobody would call this."""
+
+
+def test_only_a_screen_may_be_for_some() -> None:
+    with pytest.raises(DeclarationError, match=r"test_tables\.py:\d+: 'kinds' and 'only_with' are for"):
+        build([Sanitiser()])
 
 
 def test_a_stage_on_the_wrong_side_is_refused() -> None:

@@ -26,6 +26,7 @@ from xmppchat.core.component import (
 )
 from xmppchat.core.pipeline import HANDLED, Passage
 from xmppchat.core.runtime import timestamp
+from xmppchat.core.services import BlockingService
 from xmppchat.core.session import Session
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol.element import Element
@@ -86,7 +87,12 @@ class Offline(Component[ComponentConfig]):
     name = "offline"
     implements = (Xep(160, "1.0.1"), Xep(203, "2.0"))
     features = (Feature(NS.OFFLINE),)
+    requires = (BlockingService,)
     account_parts = (STORED,)
+
+    def setup(self) -> None:
+        """Find the block lists."""
+        self._blocking = self.kernel.services.get(BlockingService)
 
     async def start(self) -> None:
         """New ids are greater than any that is stored."""
@@ -157,6 +163,8 @@ class Offline(Component[ComponentConfig]):
     def _send(self, account: Account, rows: Sequence[Any], takers: list[Session]) -> None:
         for row in rows:
             stanza = self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at)
+            if stanza.from_ is not None and self._blocking.is_blocked(account, stanza.from_):
+                continue  # blocked meanwhile (XEP-0191 §3.3)
             for session in takers:
                 session.deliver(stanza)
         stored = account[STORED]
