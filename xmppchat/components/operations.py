@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 
 from xmppchat.core.commands import CommandError
 from xmppchat.core.component import Component, ComponentConfig, command
+from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import ReloadService
 
 
 class Operations(Component[ComponentConfig]):
-    """``xmppchat reload``."""
+    """``xmppchat reload`` and ``xmppchat status``."""
 
     name = "operations"
+
+    async def start(self) -> None:
+        """The server runs from now on."""
+        self._started_at = self.kernel.clock.now()
+
+    @command("status")
+    async def status(self) -> dict[str, object]:
+        """Tell what runs, and since when."""
+        return {
+            "version": version("xmppchat"),
+            "hosts": self.kernel.hosts,
+            "since": timestamp(self._started_at),
+            "sessions": sum(1 for _ in self.kernel.directory.sessions()),
+            "waiting for the disk": self.kernel.gate.last - self.kernel.gate.settled,
+        }
 
     @command("reload")
     async def reload(self) -> Mapping[str, object]:
