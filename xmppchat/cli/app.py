@@ -12,7 +12,7 @@ import typer
 CONFIG_VARIABLE = "XMPPCHAT_CONFIG"
 
 #: Commands for which those of the components need not be built.
-_WITHOUT_COMPONENTS = ("init", "serve", "check", "config", "backup", "restore", "db", "--version")
+_WITHOUT_COMPONENTS = ("init", "serve", "check", "status", "config", "backup", "restore", "db", "--version")
 
 ConfigOption = Annotated[
     str,
@@ -63,6 +63,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     app.command("init")(_init)
     app.command("serve")(_serve)
     app.command("check")(_check)
+    app.command("status")(_status)
     config = typer.Typer(help="What can be configured.", no_args_is_help=True)
     config.callback()(_config_group)
     config.command("explain")(_explain)
@@ -153,6 +154,16 @@ def _check(
     from xmppchat.cli import check
 
     raise typer.Exit(check.check(config, dns=dns, self_check=self_check, ca=ca, at=at, as_json=json))
+
+
+def _status(
+    config: ConfigOption = "",
+    json: Annotated[bool, typer.Option("--json", help="answer in JSON")] = False,
+) -> None:
+    """Tell whether the server runs and answers."""
+    from xmppchat.cli import status
+
+    raise typer.Exit(status.status(config, as_json=json))
 
 
 def _explain(
