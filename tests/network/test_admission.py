@@ -172,3 +172,16 @@ def test_refusals_are_told_by_the_name_of_the_limit() -> None:
     admission = Admission(per_address=1, burst=2, exempt=(), refused=refused.append, now=Clock())
     assert [admission.enter("192.0.2.1") is not None for _ in range(3)] == [True, False, False]
     assert refused == ["connections_per_address", "connection_rate"]
+
+
+def test_limits_change_for_those_who_come() -> None:
+    admission = Admission(exempt=("0.0.0.0/0", "::/0"), now=Clock())
+    for _ in range(50):
+        enter(admission, "192.0.2.1")
+    admission.set_limits(per_address=1, rate=1000, burst=1000)
+    place = enter(admission, "192.0.2.1")
+    assert admission.enter("192.0.2.1") is None
+    place.leave()
+    assert admission.enter("192.0.2.1") is not None
+    admission.set_limits(exempt=("0.0.0.0/0",))
+    assert all(admission.enter("192.0.2.1") is not None for _ in range(50))

@@ -68,6 +68,10 @@ class Accounts(Component[AccountsConfig]):
             turn.write(None, store.INSERT_SECRET, {"name": "unknown-accounts", "value": self._secret})
             turn.commit()
 
+    def reconfigured(self) -> None:
+        """The next password is stored with the iterations of now."""
+        self.passwords.iterations = self.config.iterations
+
     async def stop(self) -> None:
         """End the hashing thread."""
         self.passwords.close()

@@ -34,11 +34,12 @@ def bcrypt_cost(hashed: str) -> int:
 class Passwords:
     """Runs what is slow on one thread: PBKDF2 and bcrypt release the GIL, so it keeps a core busy and not the loop.
 
-    `bcrypt_cost` is the highest cost among imported hashes, 0 while there are none: then nothing of bcrypt is done.
+    `iterations` are those of the next password that is set. `bcrypt_cost` is the highest cost among imported hashes, 0
+    while there are none: then nothing of bcrypt is done.
     """
 
     def __init__(self, iterations: int) -> None:
-        self._iterations = iterations
+        self.iterations = iterations
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="password")
         self._waiting = 0
         self.bcrypt_cost = 0
@@ -54,7 +55,7 @@ class Passwords:
         except ValueError as error:
             raise NotAcceptable(f"this password cannot be used: {error}") from None
         return {
-            name: await self._run(derive_keys, name, password, secrets.token_bytes(16), self._iterations)
+            name: await self._run(derive_keys, name, password, secrets.token_bytes(16), self.iterations)
             for name in SCRAM_HASHES
         }
 

@@ -69,6 +69,10 @@ class Blocking(Component[ComponentConfig]):
         """See how many reports there are."""
         await self._reports.start()
 
+    def reconfigured(self) -> None:
+        """How much may be reported is counted anew."""
+        self._reports.forget_budgets()
+
     # --- BlockingService ---------------------------------------------------------------------------------------------
 
     def is_blocked(self, account: Account, other: JID) -> bool:

@@ -97,6 +97,10 @@ class Reports:
             "stanza_ids": json.dumps(report.stanza_ids, ensure_ascii=False), "consent": report.consent,
         })  # fmt: skip
 
+    def forget_budgets(self) -> None:
+        """They are made of the limit, which is another now."""
+        self._budgets.clear()
+
     def _may(self, reporter: Account) -> bool:
         bare, now = reporter.jid.bare, self._kernel.clock.monotonic()
         bucket = self._budgets.get(bare)
