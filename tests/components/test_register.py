@@ -44,7 +44,7 @@ def condition(answer: Element) -> str:
     return next(error.elements()).name if error is not None else ""
 
 
-async def make(client: MemoryClient, name: str, password: str = "secret") -> str:
+async def make(client: MemoryClient, name: str, password: str = "top secret") -> str:
     answer = await client.request("set", (
         f"<query xmlns='jabber:iq:register'><username>{name}</username><password>{password}</password></query>"
     ))
@@ -67,16 +67,17 @@ async def test_open_makes_an_account_once(start: Start) -> None:
     assert features.find("register", "http://jabber.org/features/iq-register") is not None
     assert await make(client, "romeo") == ""
     assert await make(client, "ROMEO") == "conflict", "two spellings, one account"
-    await client.log_in("romeo", "secret", "x")
+    await client.log_in("romeo", "top secret", "x")
 
 
 @pytest.mark.parametrize(("name", "password", "expected"), [
-    ("", "secret", "not-acceptable"),
+    ("", "top secret", "not-acceptable"),
     ("romeo", "", "not-acceptable"),
-    ("romeo@elsewhere.example", "secret", "jid-malformed"),
-    ("romeo/x", "secret", "jid-malformed"),
-    ("ro meo", "secret", "jid-malformed"),
-    ("romeo", "\u0007bell".replace("\u0007", "&#x7f;"), "not-acceptable"),
+    ("romeo@elsewhere.example", "top secret", "jid-malformed"),
+    ("romeo/x", "top secret", "jid-malformed"),
+    ("ro meo", "top secret", "jid-malformed"),
+    ("romeo", "short", "not-acceptable"),
+    ("romeo", "\u0007bell bell".replace("\u0007", "&#x7f;"), "not-acceptable"),
 ])
 async def test_what_cannot_be(start: Start, name: str, password: str, expected: str) -> None:
     driver = await start(register={"mode": "open"})
@@ -98,16 +99,55 @@ async def test_a_network_has_a_budget(start: Start) -> None:
     assert made <= 8, "five at once would be a day's; what trickles in over half a day is 2.5 more"
 
 
+async def test_attempts_that_make_nothing_spend_nothing_and_end_too(start: Start) -> None:
+    driver = await start(register={"mode": "open"}, limits=Limits())
+    await driver.create_account("romeo", "secret")
+    answers = [await make(await connected(driver), "romeo") for _ in range(25)]
+    assert answers[:20] == ["conflict"] * 20
+    assert answers[20:] == ["resource-constraint"] * 5
+    driver.clock.advance(3600)
+    assert await make(await connected(driver), "juliet") == ""
+
+
+async def test_networks_can_be_exempt(start: Start) -> None:
+    register = {"mode": "open", "unlimited_networks": ["192.0.2.0/24"]}
+    driver = await start(register=register, limits=Limits())
+    assert [await make(await connected(driver), f"staff{number}") for number in range(5)] == [""] * 5
+
+
+@pytest.mark.parametrize(("taken", "name", "expected"), [
+    ("paypal", "р\u0430yp\u0430l", "not-acceptable"),  # two scripts
+    ("coco", "\u0441\u043e\u0441\u043e", "conflict"),  # all Cyrillic, and looks the same
+    ("julıet", "juliet", "conflict"),  # dotless i: whoever came second
+    ("bill", "bi11", ""),
+    ("muller", "müller", ""),
+    ("romeo", "ромео", ""),
+    ("tanaka", "田中ひろ", ""),
+])
+async def test_names_that_look_like_others(start: Start, taken: str, name: str, expected: str) -> None:
+    driver = await start(register={"mode": "open"})
+    await driver.create_account(taken, "secret")
+    assert await make(await connected(driver), name) == expected
+
+
+async def test_the_admin_is_told_of_look_alikes(start: Start) -> None:
+    driver = await start()
+    await driver.create_account("coco", "secret")
+    added = await driver.server.execute("user add", {"jid": "сосо@chat.example", "password": "secret"})
+    assert "looks like coco" in added["note"]  # type: ignore[index]
+
+
 async def test_a_password_is_changed_by_its_owner(start: Start) -> None:
     driver = await start()
     await driver.create_account("romeo", "old")
     client = await connected(driver)
     await client.log_in("romeo", "old", "x")
-    assert await make(client, "romeo", "new") == ""
-    assert await make(client, "juliet", "new") == "not-allowed"
+    assert await make(client, "romeo", "new") == "not-acceptable", "too short"
+    assert await make(client, "romeo", "new secret") == ""
+    assert await make(client, "juliet", "new secret") == "not-allowed"
     with pytest.raises(ClientFailure):
         await (await connected(driver)).log_in("romeo", "old", "y")
-    await (await connected(driver)).log_in("romeo", "new", "y")
+    await (await connected(driver)).log_in("romeo", "new secret", "y")
 
 
 async def test_an_account_is_removed_by_its_owner(start: Start) -> None:

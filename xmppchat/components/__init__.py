@@ -11,6 +11,7 @@ from xmppchat.components.caps import Caps
 from xmppchat.components.contact_addresses import ContactAddresses
 from xmppchat.components.disco import Disco
 from xmppchat.components.entity_time import EntityTime
+from xmppchat.components.invitations import Invitations
 from xmppchat.components.last_activity import LastActivity
 from xmppchat.components.offline import Offline
 from xmppchat.components.operations import Operations
@@ -27,6 +28,6 @@ from xmppchat.core.component import Component
 
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
-    Accounts, Administration, Blocking, Caps, ContactAddresses, Disco, EntityTime, LastActivity, Offline, Operations,
-    Ping, Presence, PrivateXml, Register, Roster, Strangers, StreamLimits, Users, Vcard, Version,
+    Accounts, Administration, Blocking, Caps, ContactAddresses, Disco, EntityTime, Invitations, LastActivity, Offline,
+    Operations, Ping, Presence, PrivateXml, Register, Roster, Strangers, StreamLimits, Users, Vcard, Version,
 )

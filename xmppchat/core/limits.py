@@ -113,6 +113,11 @@ class Limits(BaseModel):
         5, "accounts one network may register in a day; 0: any number", "accounts", ge=0
     )  # 13
 
+    open_invitations: int = _limit(
+        10, "invitations of an account that nobody has used yet", "invitations", ge=0
+    )  # 14
+    invitations_per_day: int = _limit(20, "invitations an account may make in a day", "invitations", ge=0)  # 14
+
     # --- one account, one session ---------------------------------------------------------------------------
     sessions_per_account: int = _limit(
         20, "devices of an account that are connected at once", "sessions"

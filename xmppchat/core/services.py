@@ -6,6 +6,7 @@ A component lists what it ``provides`` and ``requires``; ``kernel.services.get(R
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -63,8 +64,14 @@ class AccountService(Protocol):
     async def check_password(self, domain: str, localpart: str, password: str) -> bool:
         """Whether the password is right; takes the same time for an unknown account."""
 
-    async def create(self, jid: JID, password: str, turn: Turn) -> None:
-        """Make an account; its row is one of `turn`'s writes. Raises a stanza error where it may not be made."""
+    async def create(self, jid: JID, password: str, turn: Turn) -> int:
+        """Make an account; its row is one of `turn`'s writes. Raises a stanza error where it may not be made.
+
+        Returns its id in the database, for what else is written with it.
+        """
+
+    async def resembles(self, jid: JID) -> str:
+        """The name of an account at the same host that `jid` can be mistaken for, "" for none (reliability.md V-25)."""
 
     async def set_password(self, account: Account, password: str, turn: Turn) -> None:
         """Replace all credentials of an account."""
@@ -116,6 +123,9 @@ class RosterService(Protocol):
 
     def remove(self, account: Account, item: RosterItem, turn: Turn) -> None:
         """Take `item` off the list and push that; a pending request of the contact's stays."""
+
+    def store_for_new(self, account: Account, account_id: int, item: RosterItem, turn: Turn) -> None:
+        """Write the first item of an account that is being made, and has the id `account_id`."""
 
     def has_room(self, account: Account) -> bool:
         """Whether another item may be added (limit roster_items)."""
@@ -174,11 +184,43 @@ class ReloadService(Protocol):
         """
 
 
+class Registration(Protocol):
+    """What one connection does before it logs in, to get an account (XEP-0077, XEP-0445)."""
+
+    async def answer(self, request: Stanza) -> Stanza:
+        """The answer to a request."""
+
+
 class RegistrationService(Protocol):
     """XEP-0077 before authentication."""
 
-    async def register(self, domain: str, request: Stanza, peer: str) -> Stanza:
-        """The answer to a registration request from the address `peer` to the host `domain`."""
+    def begin(self, domain: str, peer: str) -> Registration:
+        """For a connection from the address `peer` to the host `domain`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """An invitation to `domain`. `creator` is who invites (a bare JID), "" for the admin; `localpart` the name that the
+    account must have, "" for any; `is_account` whether an account may be made with it."""
+
+    token_hash: bytes
+    domain: str
+    creator: str
+    localpart: str
+    is_account: bool
+
+
+class InvitationService(Protocol):
+    """Invitations by token (XEP-0379, XEP-0401, XEP-0445)."""
+
+    async def find(self, token: str, domain: str, network: str) -> Invitation | None:
+        """The invitation to `domain` with this token, None where it is not good; `network` may not guess for ever."""
+
+    def redemption(self, invitation: Invitation, by: JID, turn: Turn) -> AbstractAsyncContextManager[None]:
+        """Use up `invitation` with `turn`, which has to be settled within. Raises ItemNotFound where none is left."""
+
+    async def is_reserved(self, jid: JID) -> bool:
+        """Whether an invitation keeps this address for somebody."""
 
 
 __all__ = [
@@ -186,8 +228,11 @@ __all__ = [
     "BlockingService",
     "CapsService",
     "DiscoService",
+    "Invitation",
+    "InvitationService",
     "PresenceService",
     "Reader",
+    "Registration",
     "RegistrationService",
     "ReloadService",
     "RosterItem",

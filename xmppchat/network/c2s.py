@@ -15,7 +15,7 @@ from xmppchat.core.authentication import Authenticator
 from xmppchat.core.kernel import Kernel
 from xmppchat.core.limits import Rates
 from xmppchat.core.runtime import Timer
-from xmppchat.core.services import RegistrationService
+from xmppchat.core.services import Registration, RegistrationService
 from xmppchat.core.session import Session
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.network.login import Login
@@ -127,8 +127,8 @@ class Connection:
     """One client. Its :class:`Stream` says what happened, the kernel what follows."""
 
     __slots__ = (
-        "_deadline", "_is_limited", "_login", "_progress_at", "_rates", "_shared", "_silence", "_started_at",
-        "_stream", "_wire", "session",
+        "_deadline", "_is_limited", "_login", "_progress_at", "_rates", "_registration", "_shared", "_silence",
+        "_started_at", "_stream", "_wire", "session",
     )
 
     def __init__(self, shared: Connections) -> None:
@@ -136,6 +136,7 @@ class Connection:
         self._wire: Wire
         self._stream: Stream
         self._login: Login | None = None  # from the first attempt until a resource is bound
+        self._registration: Registration | None = None  # from the first request until a resource is bound
         self._rates: Rates | None = None
         self._is_limited = False
         self._silence = 0  # looks of the watch since anything came
@@ -296,8 +297,10 @@ class Connection:
             header = event.element.replace(attributes={"to": None, "from": None})
             answer = Stanza.from_element(header).error(BadRequest(str(error)))
         else:
-            service = kernel.services.get(RegistrationService)
-            answer = await service.register(self._stream.domain, request, self._wire.address)
+            if self._registration is None:
+                service = kernel.services.get(RegistrationService)
+                self._registration = service.begin(self._stream.domain, self._wire.address)
+            answer = await self._registration.answer(request)
         if self._stream.phase is not Phase.CLOSED and answer is not None:
             self._stream.answer_registration(answer)
             self.resume()
@@ -328,7 +331,7 @@ class Connection:
         session = Session(jid, account, self, peer=self._wire.address, connected_at=kernel.clock.now(),
                           lang=self._stream.lang)
         self.session = session
-        self._login = None
+        self._login = self._registration = None
         self._stop_deadline()
         self._limit_rates(account)
         kernel.add_session(session)

@@ -50,6 +50,9 @@ class NS:
     HINTS: Final = "urn:xmpp:hints"  # 0334
     STANZA_IDS: Final = "urn:xmpp:sid:0"  # 0359
     REPORTING: Final = "urn:xmpp:reporting:1"  # 0377
+    PREAUTH: Final = "urn:xmpp:pars:0"  # 0379
+    INVITE: Final = "urn:xmpp:invite"  # 0401
     CHANNEL_BINDING: Final = "urn:xmpp:sasl-cb:0"  # 0440
+    REGISTER_INVITED: Final = "urn:xmpp:ibr-token:0"  # 0445
     OUTAGE_STATUS: Final = "urn:xmpp:sos:0"  # 0455
     STREAM_LIMITS: Final = "urn:xmpp:stream-limits:0"  # 0478

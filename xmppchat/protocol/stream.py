@@ -299,7 +299,9 @@ class Stream:
 
     def _registration(self, element: Element) -> Event:
         payload = next(element.elements(), None)
-        if element.get("type") not in ("get", "set") or payload is None or not payload.is_named("query", NS.REGISTER):
+        if element.get("type") not in ("get", "set") or payload is None or not (
+            payload.is_named("query", NS.REGISTER) or payload.is_named("preauth", NS.PREAUTH)
+        ):
             raise StreamNotAuthorized("log in before you send stanzas")
         return RegistrationRequested(element)
 

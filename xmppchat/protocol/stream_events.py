@@ -42,7 +42,7 @@ class BindRequested:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationRequested:
-    """An IQ of XEP-0077 before authentication; answer with :meth:`Stream.answer_registration`."""
+    """An IQ of XEP-0077 or XEP-0445 before authentication; answer with :meth:`Stream.answer_registration`."""
 
     element: Element
 

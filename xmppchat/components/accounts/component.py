@@ -18,7 +18,7 @@ from pydantic import Field
 from xmppchat.components.accounts import store
 from xmppchat.components.accounts.passwords import Passwords, bcrypt_cost
 from xmppchat.components.accounts.store import CREDENTIALS, IMPORTED, Credentials
-from xmppchat.core import events
+from xmppchat.core import events, lookalikes
 from xmppchat.core.account import Account
 from xmppchat.core.component import Component, ComponentConfig, Rfc
 from xmppchat.core.services import AccountService
@@ -130,7 +130,13 @@ class Accounts(Component[AccountsConfig]):
 
     # --- changes ---------------------------------------------------------------------------------------------------
 
-    async def create(self, jid: JID, password: str, turn: Turn) -> None:
+    async def resembles(self, jid: JID) -> str:
+        """See :class:`AccountService`."""
+        query = {"domain": jid.domain, "skeleton": lookalikes.skeleton(jid.local)}
+        rows = await self.kernel.reader.fetch(store.ALIKE, query)
+        return next((row.localpart for row in rows if lookalikes.may_be_mistaken(jid.local, row.localpart)), "")
+
+    async def create(self, jid: JID, password: str, turn: Turn) -> int:
         """See :class:`AccountService`."""
         account = await self.kernel.directory.get(jid)
         if account.exists:
@@ -143,6 +149,7 @@ class Accounts(Component[AccountsConfig]):
         store.write_account(account, account_id, self.kernel.clock.now(), turn)
         store.write_keys(account, account_id, keys, turn)
         turn.effect(self.kernel.directory.forget, jid.bare)
+        return account_id
 
     async def set_password(self, account: Account, password: str, turn: Turn) -> None:
         """See :class:`AccountService`."""

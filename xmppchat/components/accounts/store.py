@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from xmppchat.core.account import Account, AccountPart
+from xmppchat.core.lookalikes import skeleton
 from xmppchat.core.turn import Turn
 from xmppchat.protocol.sasl import ScramKeys
 from xmppchat.storage import schema
@@ -91,12 +92,18 @@ _DELETE_TOMBSTONE = delete(schema.tombstones).where(
 )
 
 
+#: Names that look like another, or are it.
+ALIKE = select(_accounts.localpart).where(
+    _accounts.domain == bindparam("domain"), _accounts.skeleton == bindparam("skeleton")
+).limit(100)
+
+
 def write_account(account: Account, account_id: int, now: int, turn: Turn) -> None:
     """Make the row of `account`, which does not exist yet; `now` in ms."""
     jid = account.jid
     turn.write(account, _INSERT_ACCOUNT, {
         "id": account_id, "localpart": jid.local, "domain": jid.domain, "created_at": now, "disabled": False,
-        "roster_version": 0, "roster_floor": 0, "skeleton": "", "seen_at": 0, "seen_status": "",
+        "roster_version": 0, "roster_floor": 0, "skeleton": skeleton(jid.local), "seen_at": 0, "seen_status": "",
     })
 
 

@@ -48,11 +48,12 @@ class Users(Component[ComponentConfig]):
     ) -> dict[str, str]:
         """Add an account."""
         address = self._address(jid)
+        resembled = await self._accounts.resembles(address)
         if reuse:
             await self.user_forget(jid)
         turn = self.kernel.new_turn()
         await self._do(self._accounts.create(address, password, turn), turn)
-        return {"added": address.bare}
+        return {"added": address.bare} | ({"note": f"it looks like {resembled}, who is here too"} if resembled else {})
 
     @command("user passwd")
     async def user_passwd(
@@ -232,13 +233,13 @@ class Users(Component[ComponentConfig]):
             raise CommandError(f"there is no account {account.jid}; `xmppchat user list` shows those there are")
         return account
 
-    async def _do_now(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _do_now(self, work: Coroutine[Any, Any, object]) -> None:
         try:
             await work
         except StanzaError as error:
             raise CommandError(error.text) from None
 
-    async def _do(self, work: Coroutine[Any, Any, None], turn: Turn) -> None:
+    async def _do(self, work: Coroutine[Any, Any, object], turn: Turn) -> None:
         await self._do_now(work)
         await self._settled(turn)
 

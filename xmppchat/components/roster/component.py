@@ -66,6 +66,10 @@ class Roster(Component[ComponentConfig]):
         self.store(account, RosterItem(item.contact, request=item.request, is_listed=False), turn, push=False)
         self._push(account, _removal_element(item.contact.bare), turn)
 
+    def store_for_new(self, account: Account, account_id: int, item: RosterItem, turn: Turn) -> None:
+        """See :class:`RosterService`."""
+        store.write_first(account, account_id, item, turn)
+
     def has_room(self, account: Account) -> bool:
         """See :class:`RosterService`."""
         return len(account[ROSTER].items) < self.kernel.limits.roster_items

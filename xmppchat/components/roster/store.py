@@ -105,6 +105,15 @@ def write_item(account: Account, item: RosterItem, turn: Turn) -> None:
     }, turn)
 
 
+def write_first(account: Account, account_id: int, item: RosterItem, turn: Turn) -> None:
+    """Store the first item of an account that is being made: its state is loaded only when it is there."""
+    turn.write(account, _INSERT, {
+        "account_id": account_id, "contact": item.contact.bare, "name": item.name, "groups": "[]",
+        "subscription": item.subscription, "ask": item.ask, "approved": False, "request": "", "is_listed": True,
+        "version": 0,
+    })
+
+
 def write_removal(account: Account, contact: str, turn: Turn) -> None:
     """Take `contact` out, and remember that it was there."""
     state = account[ROSTER]

@@ -1,0 +1,59 @@
+"""Budgets of registration (reliability.md, limit 13): how many accounts a network gets, and all networks together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from xmppchat.core.limits import TokenBucket
+
+#: Networks whose registrations are counted; the oldest are forgotten.
+_TABLE = 10_000
+#: Accounts that the whole server lets register in an hour, whoever asks.
+_IN_ALL = 60
+#: Attempts of a network in an hour, for each account that it may register.
+_ATTEMPTS = 10
+
+
+class Budget:
+    """What one network may register (reliability.md, limit 13), and the whole server with it."""
+
+    def __init__(self, buckets: Collection[TokenBucket], attempts: TokenBucket) -> None:
+        self._buckets = buckets
+        self._attempts = attempts
+        self._now = 0.0
+
+    def take(self, now: float) -> bool:
+        """Take an account of it, if there is one left."""
+        self._now = now
+        if self._attempts.take(now, 1) > 0:
+            self._attempts.take(now, -1)
+            return False
+        if max([bucket.take(now, 1) for bucket in self._buckets]) > 0:
+            self.give_back()  # who is refused has spent nothing
+            return False
+        return True
+
+    def give_back(self) -> None:
+        """Nothing was made of it; the attempt counts all the same."""
+        for bucket in self._buckets:
+            bucket.take(self._now, -1)
+
+
+class Budgets:
+    """The budgets of all networks, the oldest forgotten first."""
+
+    def __init__(self) -> None:
+        self._by_network: dict[str, Budget] = {}
+        self._in_all = TokenBucket(_IN_ALL / 3600, _IN_ALL)
+
+    def of(self, network: str, per_hour: int, per_day: int, now: float) -> Budget:
+        """The budget of a network; a new one is full."""
+        budget = self._by_network.pop(network, None)
+        if budget is None:
+            if len(self._by_network) >= _TABLE:
+                del self._by_network[next(iter(self._by_network))]
+            hour, day = TokenBucket(per_hour / 3600, per_hour, now), TokenBucket(per_day / 86_400, per_day, now)
+            attempts = TokenBucket(per_hour * _ATTEMPTS / 3600, per_hour * _ATTEMPTS, now)
+            budget = Budget((hour, day, self._in_all), attempts)
+        self._by_network[network] = budget
+        return budget
