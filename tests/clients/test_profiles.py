@@ -58,11 +58,11 @@ async def test_private_data_is_its_owners(server: ServerProcess, slix: MakeSlix,
         await query.send(timeout=PATIENCE)
 
 
-async def test_the_server_tells_its_version_and_time(
+async def test_the_server_tells_its_version_time_and_age(
     server: ServerProcess, slix: MakeSlix, new_user: NewUser
 ) -> None:
     client = slix(new_user("romeo"))
-    for plugin in ("xep_0092", "xep_0202"):
+    for plugin in ("xep_0092", "xep_0012", "xep_0202"):
         client.register_plugin(plugin)
     await client.login()
     domain = JID(server.domain)
@@ -72,3 +72,5 @@ async def test_the_server_tells_its_version_and_time(
     # slixmpp 1.17 cannot read the "Z" of a time without fractions itself.
     told = datetime.fromisoformat(time.xml.findtext(".//{urn:xmpp:time}utc"))
     assert abs(told - datetime.now(UTC)) < timedelta(minutes=1)
+    age = await client.plugin["xep_0012"].get_last_activity(domain, timeout=PATIENCE)
+    assert 0 <= age["last_activity"]["seconds"] < 600

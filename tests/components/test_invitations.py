@@ -247,6 +247,69 @@ async def test_who_invites_and_who_is_invited_are_contacts(start: Start) -> None
     assert any(element.get("from") == "romeo@chat.example/x" for element in juliet.inbox if element.name == "presence")
 
 
+async def roster(client: MemoryClient) -> dict[str, tuple[str, str]]:
+    answer = await client.request("get", "<query xmlns='jabber:iq:roster'/>")
+    return {item.get("jid"): (item.get("subscription"), item.get("ask")) for item in next(answer.elements()).elements()}
+
+
+@pytest.mark.parametrize("is_approved", [True, False])
+async def test_a_contact_who_was_invited_is_let_in(start: Start, is_approved: bool) -> None:
+    """XEP-0379 §3.4: with the token of an invitation, and both ways where the invited has approved before."""
+    driver = await start()
+    for name in ("romeo", "juliet"):
+        await driver.create_account(name, "secret")
+    token = await invite(driver, contact="romeo@chat.example")
+    romeo, juliet = await connected(driver), await connected(driver)
+    for name, client in (("romeo", romeo), ("juliet", juliet)):
+        await client.log_in(name, "secret", "x")
+        await roster(client)
+        client.write("<presence/>")
+    if is_approved:
+        juliet.write("<presence type='subscribed' to='romeo@chat.example'/>")
+    preauth = f"<preauth xmlns='urn:xmpp:pars:0' token='{token}'/>"
+    juliet.write(f"<presence type='subscribe' to='romeo@chat.example'>{preauth}</presence>")
+    await driver.settle([romeo, juliet])
+    assert not [element for element in romeo.inbox if element.get("type") == "subscribe"], "nobody is asked"
+    assert any(element.get("from") == "romeo@chat.example/x" for element in juliet.inbox), "she sees him"
+    asked = [element for element in juliet.inbox if element.get("type") == "subscribe"]
+    if is_approved:
+        assert (await roster(romeo), await roster(juliet)) == (
+            {"juliet@chat.example": ("both", "")}, {"romeo@chat.example": ("both", "")},
+        )  # fmt: skip
+        assert asked == []
+    else:
+        assert await roster(romeo) == {"juliet@chat.example": ("from", "subscribe")}
+        assert len(asked) == 1
+
+
+@pytest.mark.parametrize("token", ["unknown", "used", "another's", "an admin's"])
+async def test_a_token_that_is_not_good_asks_as_without_one(start: Start, token: str) -> None:
+    """XEP-0379 §4: it MUST ignore it and act as if no preauth token was contained."""
+    driver = await start()
+    for name in ("romeo", "juliet", "paris"):
+        await driver.create_account(name, "secret")
+    value = "unknown"
+    if token == "another's":
+        value = await invite(driver, contact="paris@chat.example")
+    elif token == "an admin's":
+        value = await invite(driver)
+    elif token == "used":
+        value = await invite(driver, contact="romeo@chat.example")
+        client = await connected(driver)
+        await show(client, value)
+        await make(client, "mercutio")
+    romeo, juliet = await connected(driver), await connected(driver)
+    await romeo.log_in("romeo", "secret", "x")
+    await juliet.log_in("juliet", "secret", "x")
+    romeo.write("<presence/>")
+    await driver.settle([romeo])
+    preauth = f"<preauth xmlns='urn:xmpp:pars:0' token='{value}'/>"
+    juliet.write(f"<presence type='subscribe' to='romeo@chat.example'>{preauth}</presence>")
+    await driver.settle([romeo, juliet])
+    assert len([element for element in romeo.inbox if element.get("type") == "subscribe"]) == 1
+    assert await roster(juliet) == {"romeo@chat.example": ("none", "subscribe")}
+
+
 async def test_quotas(start: Start) -> None:
     driver = await start(limits=Limits(profile="test", open_invitations=2, invitations_per_day=3))
     await driver.create_account("romeo", "secret")

@@ -57,6 +57,10 @@ class Invitations(Component[InvitationsConfig]):
     def setup(self) -> None:
         """Nobody has guessed yet."""
         self._taken: Counter[bytes] = Counter()
+        self.reconfigured()
+
+    def reconfigured(self) -> None:
+        """Who guesses is counted by the limits."""
         minutes = 60.0
         self._guesses = Backoff(
             self.kernel.clock, failures=self.kernel.limits.auth_failures_per_address or 1, window=10 * minutes,

@@ -11,12 +11,13 @@ from xmppchat.components.presence.subscription import State, state_of, step
 from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.component import INBOUND, OUTBOUND, Component, ComponentConfig, Rfc, on, presence
-from xmppchat.core.services import BlockingService, PresenceService, RosterItem, RosterService
+from xmppchat.core.mailbox import MailboxFull
+from xmppchat.core.services import BlockingService, InvitationService, PresenceService, RosterItem, RosterService
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.errors import BadRequest, ResourceConstraint
+from xmppchat.protocol.errors import BadRequest, ResourceConstraint, StanzaError
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.stream_features import Fact, StreamFeature, announcement
@@ -32,13 +33,14 @@ class Presence(Component[ComponentConfig]):
     name = "presence"
     implements = (Rfc(6121),)
     provides = (PresenceService,)
-    requires = (BlockingService, RosterService)
+    requires = (BlockingService, InvitationService, RosterService)
     stream_features = (
         StreamFeature("pre-approval", announcement("sub", NS.PRE_APPROVAL), needs=Fact.AUTHENTICATED),
     )
 
     def setup(self) -> None:
-        """Find rosters and block lists."""
+        """Find rosters, block lists and invitations."""
+        self._invitations = self.kernel.services.get(InvitationService)
         self._blocking = self.kernel.services.get(BlockingService)
         self._roster = self.kernel.services.get(RosterService)
 
@@ -308,7 +310,6 @@ class Presence(Component[ComponentConfig]):
         contact = stanza.from_.to_bare()
         turn.behind(account)
         item = self._roster.item(account, contact)
-        before = state_of(item)
         kind = stanza.type
         if kind == "subscribe" and item is not None and item.sends_presence:
             # §3.1.3: who is subscribed already is told so, and no human is asked again.
@@ -317,6 +318,48 @@ class Presence(Component[ComponentConfig]):
         if kind == "subscribe" and item is not None and item.is_approved:
             self._grant(account, item, turn)
             return
+        preauth = stanza.find("preauth", NS.PREAUTH) if kind == "subscribe" else None
+        if preauth is not None:
+            self._look_at_invitation(account, stanza, preauth.get("token"), turn)
+        else:
+            self._receive(account, stanza, turn)
+
+    def _look_at_invitation(self, account: Account, stanza: Stanza, token: str, turn: Turn) -> None:
+        """XEP-0379 §3.4: who was invited is let in and asked back, who was not asks as everybody does."""
+        turn.park()
+
+        async def look() -> None:
+            assert stanza.from_ is not None
+            contact = stanza.from_.to_bare()
+            try:
+                invitation = await self._invitations.find(token, account.jid.domain, contact.bare)
+                if invitation is not None and invitation.creator == account.jid.bare:
+                    async with self._invitations.redemption(invitation, contact, turn):
+                        self._welcome(account, contact, turn)
+                else:
+                    self._receive(account, stanza, turn)
+            except StanzaError:
+                self._receive(account, stanza, turn)
+            finally:
+                turn.unpark()
+
+        try:
+            account.mailbox.post(self.kernel.tasks, look)
+        except MailboxFull:
+            turn.unpark()
+            raise ResourceConstraint("too many requests wait for this account") from None
+
+    def _welcome(self, account: Account, contact: JID, turn: Turn) -> None:
+        item = self._roster.item(account, contact)
+        self._need_room(account, item)
+        self._grant(account, item or RosterItem(contact), turn)
+        self._send(account, contact, "subscribe", Stanza("presence", type="subscribe"), turn)
+
+    def _receive(self, account: Account, stanza: Stanza, turn: Turn) -> None:
+        assert stanza.from_ is not None
+        contact, kind = stanza.from_.to_bare(), stanza.type
+        item = self._roster.item(account, contact)
+        before = state_of(item)
         outcome = step(INBOUND_TABLE, kind, before)
         if not outcome.passes:
             return
