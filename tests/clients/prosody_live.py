@@ -30,8 +30,8 @@ authentication = "internal_hashed"
 storage = "internal"
 -- Debian's default modules, less those of servers, HTTP and administration
 modules_enabled = {{
-    "disco"; "roster"; "saslauth"; "tls"; "blocklist"; "bookmarks"; "carbons"; "csi_simple"; "pep"; "ping";
-    "posix"; "private"; "register"; "smacks"; "time"; "uptime"; "vcard4"; "vcard_legacy"; "version";
+    "disco"; "roster"; "saslauth"; "tls"; "blocklist"; "bookmarks"; "carbons"; "csi_simple"; "lastactivity"; "pep";
+    "ping"; "posix"; "private"; "register"; "smacks"; "time"; "uptime"; "vcard4"; "vcard_legacy"; "version";
 }}
 modules_disabled = {{ "s2s" }}
 VirtualHost "{domain}"

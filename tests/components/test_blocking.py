@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from xmppchat.components.blocking import blocklist
 from xmppchat.core import commands
 from xmppchat.core.commands import CommandError
 from xmppchat.core.limits import Limits
-from xmppchat.core.services import AccountService, BlockingService
+from xmppchat.core.services import AccountService, BlockingService, RosterItem, RosterService
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.stanza import Stanza
@@ -46,7 +47,7 @@ async def client(driver: MemoryDriver, name: str, *, is_new: bool = True, resour
     await made.log_in(name, "secret", resource)
     made.write("<presence/>")
     await settle(driver.server.kernel)
-    made.inbox.clear()
+    made.inbox[:] = [element for element in made.inbox if element.get("from") != made.jid]
     return made
 
 
@@ -249,3 +250,53 @@ async def test_what_waited_from_who_is_blocked_later_is_not_handed_out(start: St
         juliet.write("<presence/>")
         await settle(driver.server.kernel)
     assert [element.get("id") for element in juliet.inbox if element.name == "message"] == [nurse.jid]
+
+
+async def test_a_probe_tells_nothing_about_who_is_not_in_memory(start: Start) -> None:
+    """XEP-0191 §3.3: a probe of the blocked is not answered, whether or not the blocker's list is at hand."""
+    driver = await start()
+    juliet, paris = await client(driver, "juliet"), await client(driver, "paris")
+    paris.write(f"<presence to='{JULIET}' type='subscribe'/>")
+    await settle(driver.server.kernel)
+    juliet.write("<presence to='paris@chat.example' type='subscribed'/>")
+    await settle(driver.server.kernel)
+    assert await block(juliet, "paris@chat.example") == ""
+    driver = await start()
+    for _ in range(2):  # the second time the account is in memory, since it was written to
+        paris = await client(driver, "paris", is_new=False)
+        assert paris.inbox == []
+        paris.write(f"<message to='{JULIET}' type='chat' id='m1'/>")
+        await settle(driver.server.kernel)
+        await paris.close()
+
+
+async def test_a_blocked_contact_elsewhere_is_not_probed(start: Start) -> None:
+    """XEP-0191 §3.3: nothing is routed to the JID. (What cannot be routed comes back: that shows the probe.)"""
+    driver = await start()
+    kernel = driver.server.kernel
+    juliet = await client(driver, "juliet")
+    account = await kernel.directory.get(JULIET)
+    turn = kernel.new_turn()
+    for name in ("tybalt", "mercutio"):
+        item = RosterItem(JID.parse(f"{name}@elsewhere.example"), "to")
+        kernel.services.get(RosterService).store(account, item, turn, push=False)
+    turn.commit()
+    assert await block(juliet, "tybalt@elsewhere.example") == ""
+    later = await client(driver, "juliet", is_new=False, resource="later")
+    bounced = [element.get("from") for element in later.inbox if element.get("type") == "error"]
+    assert bounced == ["mercutio@elsewhere.example"]
+
+
+async def test_a_list_that_came_from_elsewhere_keeps_no_device_from_another(start: Start) -> None:
+    """XEP-0191 §5: MUST NOT block communications from one of a user's resources to another, whatever the list says."""
+    driver = await start()
+    kernel = driver.server.kernel
+    juliet, paris = await client(driver, "juliet"), await client(driver, "paris")
+    turn = kernel.new_turn()
+    blocklist.add(await kernel.directory.get(JULIET), ["chat.example"], turn)
+    turn.commit()
+    later = await client(driver, "juliet", is_new=False, resource="later")
+    later.write(f"<message to='{juliet.jid}' type='chat' id='own'/>")
+    paris.write(f"<message to='{juliet.jid}' type='chat' id='other'/>")
+    await settle(kernel)
+    assert [element.get("id") for element in juliet.inbox if element.name == "message"] == ["own"]

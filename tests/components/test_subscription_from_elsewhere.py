@@ -7,6 +7,7 @@ send anything in any state. Stanzas enter at the router, as they will from s2s.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,35 @@ async def test_a_line_of_appendix_a_3(
     # What is in memory is on disk: load the account afresh.
     kernel.directory.forget(ROMEO.bare)
     assert shown(roster.item(await kernel.directory.get(ROMEO), CONTACT)) == after
+
+
+#: §3.4.2: an approved request is granted unseen; the state afterwards is that of A.3.1 and A.2.3 one after the other.
+APPROVED = [("none", "from"), ("none o", "from o"), ("to", "both")]
+
+
+@pytest.mark.parametrize(("state", "after"), APPROVED)
+async def test_an_approved_request_is_granted_once(driver: MemoryDriver, state: str, after: str) -> None:
+    kernel = driver.server.kernel
+    roster = kernel.services.get(RosterService)
+    account = await kernel.directory.get(ROMEO)
+    turn = kernel.new_turn()
+    roster.store(account, replace(item(state), is_approved=True), turn, push=False)
+    turn.commit()
+    await kernel.gate.drained()
+    kernel.directory.forget(ROMEO.bare)  # approved on disk, too
+    account = await kernel.directory.get(ROMEO)
+    client = await driver.connect()
+    assert isinstance(client, MemoryClient)
+    await client.log_in("romeo", "secret", "x")
+    client.write("<presence/>")
+    await driver.settle([client])
+
+    turn = kernel.new_turn()
+    kernel.router.route(Stanza("presence", from_=CONTACT, to=ROMEO, type="subscribe"), turn)
+    turn.commit()
+    await driver.settle([client])
+    assert [element for element in client.inbox if element.get("type") == "subscribe"] == []
+    found = roster.item(account, CONTACT)
+    assert shown(found) == after
+    assert found is not None
+    assert not found.is_approved, "used up"

@@ -131,12 +131,11 @@ class Presence(Component[ComponentConfig]):
         session.priority = 0
         session.takes_messages = False
         session.directed = None
-        may_see = self._who_may_see(account)
-        self.kernel.router.fan_out(stanza, contacts.values(), turn, may_see=may_see)
+        self.kernel.router.fan_out(stanza, contacts.values(), turn, may_see=self._who_may_see(account))
         for own in own_sessions:
             turn.effect(own.deliver, stanza, account.jid)
         for to in directed.values():
-            if to.bare not in contacts and (may_see is None or may_see(to)):
+            if to.bare not in contacts:  # nor blocked: those were told when they were, see conceal()
                 self.kernel.router.route(stanza.replace(to=to), turn)
         if was_present:
             self.kernel.emit(events.PresenceWithdrawn(session, stanza, turn))
