@@ -71,6 +71,6 @@ async def test_profanity_reports_spam(
     await she.settle()
     she.type(f"/blocked report-spam {paris.jid} Very annoying count")
     await she.settle()
-    listed = server.run("reports", "--config", str(server.config_file))
+    listed = server.run("report", "list", "--config", str(server.config_file))
     for text in (juliet.jid, paris.jid, "spam", "Very annoying count"):
         assert text in listed
