@@ -67,7 +67,11 @@ class Postgresql:
             user = pwd.getpwnam("postgres")
             os.chown(self.directory, user.pw_uid, user.pw_gid)
         self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
+        access = self._data / "pg_hba.conf"
+        # Who has a password must give it, by TCP; the others are let in.
+        access.write_text(f"host all keyed 127.0.0.1/32 scram-sha-256\n{access.read_text()}")
         self.resume()
+        self.sql("postgres", "CREATE ROLE keyed LOGIN PASSWORD 'right'")
 
     def resume(self) -> None:
         """Start it again."""
@@ -94,7 +98,7 @@ class Postgresql:
     def url(self, database: str, *, port: int | None = None) -> str:
         """The URL of a database; with `port` by TCP, else by the socket."""
         if port is not None:
-            return f"postgresql://postgres:secret@127.0.0.1:{port}/{database}"
+            return f"postgresql://postgres@127.0.0.1:{port}/{database}"
         return f"postgresql://postgres@/{database}?host={self.directory}&port={self.port}"
 
     def new_database(self, template: str = "template0", name: str = "") -> str:

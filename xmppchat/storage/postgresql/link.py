@@ -10,7 +10,7 @@ import asyncpg
 import structlog
 
 from xmppchat.core.commit_gate import StorageUnavailable
-from xmppchat.storage.postgresql.address import Address
+from xmppchat.storage.postgresql.address import CONNECT_SECONDS, Address
 from xmppchat.storage.postgresql.faults import reason
 
 log = structlog.get_logger(__name__)
@@ -26,8 +26,10 @@ FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError
 _IDENTITY = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 _END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2"
 # One that waits for more than the own disk stays as it is.
-_SYNCHRONOUS = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN {}"
-_TOO_WEAK = "('off', 'local', 'remote_write')"
+_SYNCHRONOUS = """
+    SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
+"""
 
 
 class Link:
@@ -90,11 +92,11 @@ class Link:
         self.drop()
         connection = await self._address.connect(**self._settings)
         try:
-            await connection.execute(_SYNCHRONOUS.format(_TOO_WEAK))
+            await connection.execute(_SYNCHRONOUS, timeout=CONNECT_SECONDS)
             if self.identity is not None:
                 # The server may not have noticed yet: what it holds would be in our way.
-                await connection.execute(_END, *self.identity)
-            identity = await connection.fetchrow(_IDENTITY)
+                await connection.execute(_END, *self.identity, timeout=CONNECT_SECONDS)
+            identity = await connection.fetchrow(_IDENTITY, timeout=CONNECT_SECONDS)
         except BaseException:
             connection.terminate()
             raise
