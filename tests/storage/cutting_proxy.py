@@ -9,15 +9,15 @@ from typing import Literal
 #: What the protocol of PostgreSQL sends for COMMIT: a simple query.
 _COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 
-Cut = Literal["before", "during", "after"]
+Cut = Literal["before", "during", "after", "stranded"]
 
 
 class CuttingProxy:
     """Passes everything on to `port`, until it is told otherwise.
 
     `cut_at_commit`: the next COMMIT is lost on its way ("before"), or passed on and the connection cut at once
-    ("during"), or when its answer comes, which is lost ("after"). `is_down`: nobody is let in. `is_frozen`: nothing is
-    passed on, as if packets got lost.
+    ("during"), or when its answer comes, which is lost ("after"); or it is lost and neither end is told ("stranded").
+    `is_down`: nobody is let in. `is_frozen`: nothing is passed on, as if packets got lost.
     """
 
     def __init__(self, port: int) -> None:
@@ -80,6 +80,8 @@ class CuttingProxy:
                 self.cuts += 1
                 if how == "before":
                     return
+                if how == "stranded":
+                    await asyncio.Event().wait()
                 if how == "after":
                     is_last.set()
                 to.write(data)

@@ -15,6 +15,7 @@ from storage_support import ALL, NOTES, TABLES, Gate, Heart, note, until, values
 
 from xmppchat.core.commit_gate import StorageUnavailable, Write, WriteConflict
 from xmppchat.storage.database import Database
+from xmppchat.storage.postgresql import link
 from xmppchat.storage.postgresql.database import PostgresqlDatabase
 from xmppchat.storage.postgresql.ownership import LOCK
 
@@ -100,6 +101,36 @@ async def test_what_became_of_a_commit_is_not_guessed(
     proxy.is_down = False
     await gate.settled()
     assert gate.results == [(1, None), (2, None)]
+
+
+async def test_a_commit_that_is_still_going_on_is_waited_for(
+    far: PostgresqlDatabase, proxy: CuttingProxy, gate: Gate, other: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its outcome is not known before its end, wherever the server does not end it for us."""
+    monkeypatch.setattr(link, "_END", "SELECT $1::integer, $2::timestamptz")
+    await other.execute("""
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END';
+        CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON notes INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow();
+    """)
+    proxy.cut_at_commit = "during"
+    gate.submit(note(1))
+    await gate.settled()
+    assert (gate.results, proxy.cuts) == ([(1, None)], 1)
+    assert await values(far) == [(1, "value 1")]
+
+
+async def test_a_transaction_that_the_server_does_not_know_to_be_over_is_ended(
+    far: PostgresqlDatabase, proxy: CuttingProxy, gate: Gate
+) -> None:
+    """The connection is gone at this end only: over there it keeps its locks."""
+    proxy.cut_at_commit = "stranded"
+    gate.submit(note(1))
+    await until(lambda: proxy.cuts)
+    far._writing.drop()
+    await gate.settled()
+    assert gate.results == [(1, None)]
+    assert await values(far) == [(1, "value 1")]
 
 
 async def test_a_short_outage_only_takes_time(far: PostgresqlDatabase, proxy: CuttingProxy, gate: Gate) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 import asyncpg
 
@@ -27,7 +28,15 @@ _SETTINGS = {
     "tcp_keepalives_count": "3",
     "client_min_messages": "error",
 }
-_EXAMPLE = "it looks like postgresql://user@host:5432/database, or postgresql://user@/database?host=/run/postgresql"
+# Strict, as what is taken for a host or database is shown, and must not be a piece of a password.
+_URL = re.compile(
+    r"postgres(ql)?://((?P<user>[^:@/?#]*)(:[^@/?#]*)?@)?(?P<hosts>((\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d+)?,?)*)"
+    r"/(?P<database>[^:@/?#]+)(\?(?P<query>.*))?"
+)
+_EXAMPLE = (
+    "it looks like postgresql://user:password@host:5432/database, or postgresql://user@/database?host=/run/postgresql; "
+    "special characters in a password are written as %XX, or give it by password = {file = …}"
+)
 
 
 @dataclass(frozen=True)
@@ -40,18 +49,12 @@ class Address:
     @classmethod
     def parse(cls, url: str) -> Address:
         """The database that ``postgresql://…`` names. Raises :class:`DatabaseError`, which does not repeat it."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-            host = parse_qs(parts.query).get("host", [parts.hostname or ""])[0]
-        except ValueError:
-            raise DatabaseError(f"the URL of the database cannot be read; {_EXAMPLE}") from None
-        database = unquote(parts.path.removeprefix("/"))
-        if not database:
-            raise DatabaseError(f"the URL names no database; {_EXAMPLE}")
-        user = f"{unquote(parts.username)}@" if parts.username else ""
-        shown = f"[{host}]" if ":" in host else host
-        return cls(url, f"postgresql://{user}{shown}{f':{port}' if port else ''}/{database}")
+        found = _URL.fullmatch(url)
+        if found is None:
+            raise DatabaseError(f"the URL of the database cannot be read; {_EXAMPLE}")
+        host = parse_qs(found["query"] or "").get("host", [found["hosts"]])[0]
+        user = f"{unquote(found['user'])}@" if found["user"] else ""
+        return cls(url, f"postgresql://{user}{host}/{unquote(found['database'])}")
 
     async def connect(self, **settings: str) -> asyncpg.Connection:
         """Open a connection with these settings. Raises what asyncpg does, and OSError."""

@@ -45,7 +45,7 @@ _HOLDER = f"""
       AND locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """  # noqa: S608
 _MAKE = f"CREATE TABLE IF NOT EXISTS {TABLE} (slot integer PRIMARY KEY, value bigint NOT NULL)"
-_FILL = f"INSERT INTO {TABLE} SELECT slot, 0 FROM generate_series(0, {SLOTS}) AS slot ON CONFLICT DO NOTHING"  # noqa: S608
+_FILL = f"INSERT INTO {TABLE} SELECT slot, 0 FROM generate_series(0, {SLOTS}) AS slot"  # noqa: S608
 _CLAIM = f"UPDATE {TABLE} SET value = $1 WHERE slot = 0"  # noqa: S608
 _EPOCH = f"SELECT value FROM {TABLE} WHERE slot = 0"  # noqa: S608
 
@@ -79,8 +79,9 @@ class Ownership:
         try:
             async with connection.transaction():
                 await connection.execute(_MAKE)
-                await connection.execute(_FILL)
-                await connection.execute(_CLAIM, self.epoch)
+                if await connection.execute(_CLAIM, self.epoch) == "UPDATE 0":
+                    await connection.execute(_FILL)
+                    await connection.execute(_CLAIM, self.epoch)
         except asyncpg.LockNotAvailableError:
             raise DatabaseError(
                 f"{self.name} has an open transaction of a server that is gone; end it (pg_stat_activity), start again"
