@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.postgresql import Postgresql
 
 from xmppchat.network.certificates import CertificateFiles, write_self_signed
 from xmppchat.network.control import ControlServer
+from xmppchat.storage.postgresql import looking
 from xmppchat.storage.sqlite import ProcessLock
 
 ADDRESS = "127.0.0.1"
@@ -165,3 +170,69 @@ def test_limits_for_trials(cli: Any, config: Path) -> None:
     with config.open("a") as file:
         file.write('[limits]\nprofile = "benchmark"\n')
     assert "warning: limits.profile is 'benchmark'" in cli.done("check")
+
+
+# --- PostgreSQL -------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def on_postgresql(config: Path, postgresql: Postgresql) -> tuple[Path, str]:
+    """A configuration with a database of its own, by a user who has a password; the database's name."""
+    name = postgresql.new_database()
+    postgresql.sql("postgres", f"ALTER DATABASE {name} OWNER TO keyed")
+    url = f"postgresql://keyed@127.0.0.1:{postgresql.port}/{name}"
+    (config.parent / "db.password").write_text("right\n")
+    text = config.read_text()
+    storage = f'[storage]\nurl = "{url}"\npassword = {{file = "db.password"}}\n'
+    config.write_text(re.sub(r"(?m)^\[storage\]\n(.+\n)*", "", text) + "\n" + storage)
+    return config, name
+
+
+def test_a_postgresql(cli: Any, on_postgresql: tuple[Path, str], postgresql: Postgresql) -> None:
+    _, name = on_postgresql
+    where = rf"postgresql://keyed@127.0.0.1:{postgresql.port}/{name} \(PostgreSQL \d+\.\d+\)"
+    out = cli.done("check")
+    assert re.search(f"ok: {where}: can be opened; the first start makes its tables\n", out)
+    assert postgresql.sql(name, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "0"
+    cli.done("user", "list")
+    assert re.search(f"ok: {where}: can be opened\n", cli.done("check"))
+    postgresql.sql(name, "UPDATE alembic_version SET version_num = '9999'")
+    result = cli("check")
+    assert (result.status, "written by a newer version" in result.out) == (1, True)
+
+
+def test_a_postgresql_that_cannot_be_reached(cli: Any, on_postgresql: tuple[Path, str]) -> None:
+    config, _ = on_postgresql
+    (config.parent / "db.password").write_text("hunter2\n")
+    result = cli("check")
+    assert (result.status, "check user and password in [storage]" in result.out) == (1, True)
+    assert "hunter2" not in result.out
+
+
+def test_a_postgresql_that_a_server_has(cli: Any, on_postgresql: tuple[Path, str], postgresql: Postgresql) -> None:
+    _, name = on_postgresql
+    command = [sys.executable, "-c", f"""
+import asyncio
+from xmppchat.storage.database import Database
+async def main():
+    database = await Database.open("postgresql://keyed:right@127.0.0.1:{postgresql.port}/{name}")
+    print("open", flush=True)
+    await asyncio.to_thread(input)
+asyncio.run(main())
+"""]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "open\n":
+            assert process.poll() is None
+        result = cli("check")
+        process.communicate("\n")
+    assert (result.status, f"in use by xmppchat, process {process.pid} on" in result.out) == (1, True)
+
+
+def test_a_postgresql_that_may_lose_what_was_acknowledged(
+    cli: Any, on_postgresql: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(_: str) -> Any:
+        return looking.Found("postgresql://x/y", "PostgreSQL 15.1", None, "", ["fsync is off there"])
+
+    monkeypatch.setattr(looking, "look", look)
+    assert "warning: postgresql://x/y: fsync is off there\n" in cli.done("check")

@@ -21,9 +21,8 @@ def back_up(file: str, config: str, *, with_configuration: bool) -> None:
     loaded = load(config)
     text = loaded.path.read_text(encoding="utf-8") if with_configuration and loaded.path else ""
     with progress("backup") as report:
-        info = asyncio.run(
-            backup.back_up(loaded.storage.url, Path(file), hosts=list(loaded.hosts), configuration=text, report=report)
-        )
+        url, hosts = loaded.storage.full_url, list(loaded.hosts)
+        info = asyncio.run(backup.back_up(url, Path(file), hosts=hosts, configuration=text, report=report))
     print(f"{file}: {total(info.rows)} as of {info.taken_at:%Y-%m-%d %H:%M:%S} UTC, schema {info.schema}")
 
 
@@ -33,7 +32,7 @@ def restore(file: str, config: str, *, force: bool) -> None:
 
     loaded = load(config)
     with progress("restore") as report:
-        info = asyncio.run(backup.restore(Path(file), loaded.storage.url, force=force, report=report))
+        info = asyncio.run(backup.restore(Path(file), loaded.storage.full_url, force=force, report=report))
     print(f"restored {total(info.rows)} as of {info.taken_at:%Y-%m-%d %H:%M:%S} UTC")
     strangers = sorted(set(info.hosts) - set(loaded.hosts))
     if strangers:

@@ -108,8 +108,8 @@ def _data_dir(directory: Path) -> Iterator[Line]:
 
 def _database(url: str, *, is_running: bool) -> Iterator[Line]:
     # SQLAlchemy takes a while to import: only where it is needed.
-    from xmppchat.storage.database import is_postgresql
     from xmppchat.storage.faults import DatabaseError
+    from xmppchat.storage.postgresql import is_postgresql
 
     try:
         if is_postgresql(url):

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from xmppchat.core.commit_gate import Settled, StorageUnavailable
 from xmppchat.storage.faults import DatabaseError, DatabaseInUse, SchemaTooNew, reason, translate
 from xmppchat.storage.migrate import migrate
+from xmppchat.storage.postgresql import is_postgresql
 from xmppchat.storage.sqlite import (
     ProcessLock,
     database_path,
@@ -30,7 +31,7 @@ from xmppchat.storage.sqlite import (
 from xmppchat.storage.threads import ConnectionThreads
 from xmppchat.storage.writer import GroupCommit, GroupCommitWriter
 
-__all__ = ["Database", "DatabaseError", "DatabaseInUse", "SchemaTooNew", "SqliteDatabase", "is_postgresql"]
+__all__ = ["Database", "DatabaseError", "DatabaseInUse", "SchemaTooNew", "SqliteDatabase"]
 
 #: Connections that read: one can be held up by a long query, and the others serve on.
 READERS = 3
@@ -92,11 +93,6 @@ class Database(ABC):
     @abstractmethod
     async def integrity_check(self) -> list[str]:
         """What is wrong with the database, nothing if it is sound."""
-
-
-def is_postgresql(url: str) -> bool:
-    """Whether `url` names a database of PostgreSQL's."""
-    return url.startswith(("postgresql:", "postgres:"))
 
 
 class SqliteDatabase(Database):

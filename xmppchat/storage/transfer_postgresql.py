@@ -15,6 +15,7 @@ from xmppchat.core.crash_points import crash_point
 from xmppchat.storage import schema
 from xmppchat.storage.faults import DatabaseInUse
 from xmppchat.storage.migrate import alembic_config
+from xmppchat.storage.postgresql import LOCK
 from xmppchat.storage.transfer import (
     BATCH,
     MADE_BY_ITSELF,
@@ -31,8 +32,6 @@ from xmppchat.storage.transfer import (
 
 #: How long opening a connection may take, s.
 CONNECT_SECONDS = 10.0
-#: Key of the advisory lock that a server holds.
-LOCK = 0x786D7070
 #: The schema that tables are moved to when a restore is forced.
 ASIDE = "before_restore"
 

@@ -16,14 +16,13 @@ import asyncpg
 import structlog
 
 from xmppchat.storage.faults import DatabaseError, DatabaseInUse
+from xmppchat.storage.postgresql import LOCK
 from xmppchat.storage.postgresql.address import Address
 from xmppchat.storage.postgresql.faults import is_lost, reason
 from xmppchat.storage.postgresql.link import LONGEST_PAUSE, Link
 
 log = structlog.get_logger(__name__)
 
-#: Key of the advisory lock that a server holds, and whoever else must be alone.
-LOCK = 0x786D7070
 #: Where the epoch is (slot 0), and marks of the writer's transactions (see :mod:`.marks`).
 TABLE = "writer_marks"
 #: Marks are kept for as many transactions. They take turns, so that old versions of one row stay few even while a long
