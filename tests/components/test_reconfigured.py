@@ -111,7 +111,7 @@ async def test_stream_features_of_new_and_of_waiting_streams(driver: MemoryDrive
     features = await fresh.open()
     assert features.find("register", NS.REGISTER_FEATURE) is not None
     assert isinstance(waiting, MemoryClient)
-    await waiting.register("nurse", "secret")
+    await waiting.register("nurse", "top secret")
 
 
 async def test_a_component_that_fails_is_named_and_the_others_follow(
