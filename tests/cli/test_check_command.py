@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
 import sqlite3
@@ -16,6 +17,9 @@ from typing import Any
 import pytest
 from peers.postgresql import Postgresql
 
+from xmppchat.cli.findings import coloured
+from xmppchat.cli.probe import doors
+from xmppchat.core.config import ServerConfig
 from xmppchat.network.certificates import CertificateFiles, write_self_signed
 from xmppchat.network.control import ControlServer
 from xmppchat.storage.postgresql import looking
@@ -170,6 +174,33 @@ def test_limits_for_trials(cli: Any, config: Path) -> None:
     with config.open("a") as file:
         file.write('[limits]\nprofile = "benchmark"\n')
     assert "warning: limits.profile is 'benchmark'" in cli.done("check")
+
+
+def test_in_json(cli: Any, config: Path) -> None:
+    found = json.loads(cli.done("check", "--json"))
+    assert list(found) == ["check"]
+    assert {"severity": "ok", "text": f"{config}: serves chat.example"} in found["check"]
+
+
+def test_figures_for_everybody(cli: Any, config: Path) -> None:
+    with config.open("a") as file:
+        file.write('[metrics]\nport = 9100\naddress = "0.0.0.0"\n')
+    assert "warning: metrics.address 0.0.0.0: whoever reaches it can read the figures" in cli.done("check")
+
+
+def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert coloured("error") == "error"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert coloured("error", 6) == "\x1b[31merror \x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert coloured("error") == "error"
+
+
+def test_where_a_server_on_all_addresses_is_reached() -> None:
+    config = ServerConfig.for_tests()
+    assert [str(door) for door in doors(config)] == ["127.0.0.1 port 5223", "127.0.0.1 port 5222"]
+    assert [str(door) for door in doors(config, "chat.example")] == ["chat.example port 5223", "chat.example port 5222"]
 
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------------------

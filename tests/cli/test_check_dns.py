@@ -13,6 +13,7 @@ from xmppchat.cli.check_dns import DnsTrouble, Srv, find
 from xmppchat.core.config import ListenConfig, ServerConfig
 
 HOST = "chat.example"
+ISSUER = "ca.example; accounturi=https://ca.example/acct/1"
 V4, V6 = "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
 
 
@@ -37,6 +38,9 @@ class FakeDns:
     async def alias(self, name: str) -> str:
         return self._ask(name, "CNAME") or ""
 
+    async def authorities(self, name: str) -> Sequence[str]:
+        return self._ask(name, "CAA") or []
+
 
 def records(**more: Any) -> dict[tuple[str, str], Any]:
     """A zone without faults."""
@@ -44,6 +48,7 @@ def records(**more: Any) -> dict[tuple[str, str], Any]:
         ("_xmpps-client._tcp.chat.example", "SRV"): [Srv(5, 1, 5223, "xmpp.chat.example")],
         ("_xmpp-client._tcp.chat.example", "SRV"): [Srv(10, 1, 5222, "xmpp.chat.example")],
         ("xmpp.chat.example", "A"): [V4, V6],
+        ("chat.example", "CAA"): [ISSUER],
     }
 
 
@@ -56,6 +61,7 @@ async def test_a_zone_without_faults() -> None:
     assert await lines(records()) == [
         f"ok: DNS: _xmpps-client._tcp.chat.example: xmpp.chat.example port 5223, priority 5, at {V4}, {V6}",
         f"ok: DNS: _xmpp-client._tcp.chat.example: xmpp.chat.example port 5222, priority 10, at {V4}, {V6}",
+        f"ok: DNS: CAA of chat.example: only {ISSUER}",
     ]
 
 
@@ -68,10 +74,10 @@ async def test_without_records_the_domain_itself_counts() -> None:
 
 async def test_without_anything_nobody_finds_it() -> None:
     found = await lines({}, direct_tls_port=0)
-    assert found == [
+    assert found[0] == (
         "error: DNS: chat.example has neither SRV records nor an address, so no client finds it; add\n"
         "    _xmpp-client._tcp.chat.example. 3600 IN SRV 5 1 5222 HOST."
-    ]
+    )
 
 
 async def test_another_port_needs_a_record() -> None:
@@ -96,6 +102,10 @@ async def test_another_port_needs_a_record() -> None:
          "warning: DNS: _xmpp-client._tcp.chat.example names the same target and port twice"),
         ({("xmpp.chat.example", "A"): ["192.168.1.5"]},
          "warning: DNS: xmpp.chat.example is at 192.168.1.5, which nobody outside can reach"),
+        ({("chat.example", "CAA"): []},
+         "warning: DNS: chat.example has no CAA record: whoever controls its traffic for a moment"),
+        ({("chat.example", "CAA"): ["ca.example"]},
+         "warning: DNS: CAA of chat.example lets anybody's account at ca.example have certificates"),
         ({("_xmpp-server._tcp.chat.example", "SRV"): [Srv(5, 0, 5269, "xmpp.chat.example")]},
          "warning: DNS: _xmpp-server._tcp.chat.example exists, but other servers with STARTTLS are not served here"),
     ],
@@ -120,8 +130,23 @@ async def test_a_record_of_a_family_that_is_not_listened_on() -> None:
 
 async def test_a_server_that_says_nothing_is_no_fault_of_the_zone() -> None:
     found = await lines({}, silent=True)
-    assert len(found) == 4
+    assert len(found) == 5
     assert all(line.startswith("warning: DNS: ") and "no name server answered" in line for line in found)
+
+
+async def test_a_parent_says_who_may_issue() -> None:
+    table = {**records(), ("chat.example", "CAA"): [], ("example", "CAA"): ["other"]}
+    assert (await lines(table))[-1].startswith("warning: DNS: chat.example has no CAA")  # nobody asks a top level
+    config = ServerConfig.for_tests(["a.chat.example"])
+    found = await find(config, FakeDns({("chat.example", "CAA"): [ISSUER]}))
+    assert found[-1].text == f"DNS: CAA of chat.example: only {ISSUER}"
+
+
+def test_the_command_asks_dns_when_told_to(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_dns, "SystemDns", lambda: FakeDns(records()))
+    cli.done("init", HOST, "--listen", "127.0.0.1")
+    assert "DNS: " not in cli("check").out
+    assert f"ok: DNS: CAA of chat.example: only {ISSUER}\n" in cli("check", "--dns").out
 
 
 async def test_a_real_resolver_that_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,9 @@ class Dns(Protocol):
     async def alias(self, name: str) -> str:
         """The target of a CNAME record, "" where there is none."""
 
+    async def authorities(self, name: str) -> Sequence[str]:
+        """What CAA records say of "issue" (RFC 8659)."""
+
 
 class SystemDns:
     """Asks the name servers of this machine."""
@@ -69,6 +72,10 @@ class SystemDns:
         """See :class:`Dns`."""
         rows = await self._ask(name, "CNAME")
         return rows[0].target.to_text(omit_final_dot=True).lower() if rows else ""
+
+    async def authorities(self, name: str) -> Sequence[str]:
+        """See :class:`Dns`."""
+        return [row.value.decode("utf-8", "replace") for row in await self._ask(name, "CAA") if row.tag == b"issue"]
 
     async def _ask(self, name: str, kind: str) -> list[Any]:
         import dns.exception
@@ -121,6 +128,28 @@ async def _host(domain: str, config: ServerConfig, dns: Dns) -> AsyncIterator[Li
     if not has_client_records and "_xmpp-client._tcp" in found:
         async for line in _without_records(domain, config, dns):
             yield line
+    yield await _authorities(domain, dns)
+
+
+async def _authorities(domain: str, dns: Dns) -> Line:
+    """Who may issue certificates for `domain` (reliability.md V-20): its own CAA records, else a parent's."""
+    labels = domain.split(".")
+    try:
+        for start in range(len(labels) - 1):
+            name = ".".join(labels[start:])
+            issuers = await dns.authorities(name)
+            if issuers:
+                break
+        else:
+            return Line(WARNING, f"DNS: {domain} has no CAA record: whoever controls its traffic for a moment gets a "
+                                 f'certificate for it from any authority; add one with your account there, as\n'
+                                 f'    {domain}. 3600 IN CAA 0 issue "AUTHORITY; accounturi=URL" (RFC 8657)')
+    except DnsTrouble as trouble:
+        return Line(WARNING, f"DNS: {trouble}; try again, or ask another name server")
+    if not all("accounturi=" in issuer for issuer in issuers if issuer.strip(" ;")):
+        return Line(WARNING, f"DNS: CAA of {name} lets anybody's account at {', '.join(issuers)} have certificates; "
+                             "add accounturi=URL of your own account there (RFC 8657)")
+    return Line(OK, f"DNS: CAA of {name}: only {', '.join(issuers)}")
 
 
 async def _service(

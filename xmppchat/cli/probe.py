@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -62,7 +63,8 @@ def _reachable(address: str) -> str:
     parsed = ip_address(address)
     if not parsed.is_unspecified:
         return address
-    return "127.0.0.1" if parsed.version == 4 else "::1"
+    takes_v4 = parsed.version == 4 or socket.has_dualstack_ipv6()  # as the listener does; not all machines have ::1
+    return "127.0.0.1" if takes_v4 else "::1"
 
 
 async def look(door: Door, domain: str, ca: Path | None = None) -> Presented:
