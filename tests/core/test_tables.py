@@ -152,3 +152,12 @@ def test_only_a_screen_may_be_for_some() -> None:
 def test_a_stage_on_the_wrong_side_is_refused() -> None:
     with pytest.raises(DeclarationError, match="recipient's side only"):
         build([Misplaced()])
+
+
+def test_options_for_the_start_have_to_exist() -> None:
+    class Misspelt(Base):
+        name = "misspelt"
+        restart_options = ("quote",)
+
+    with pytest.raises(DeclarationError, match=r"test_tables\.py:\d+: restart_options names 'quote'"):
+        build([Misspelt()])

@@ -91,6 +91,12 @@ def _refuse_twice(
             owners[key] = cls
 
 
+def _check_restart_options(cls: type[Component[Any]]) -> None:
+    for name in cls.restart_options:
+        if name not in cls.Config.model_fields:
+            raise DeclarationError(f"{where(cls)}: restart_options names {name!r}, which is no option of {cls.name}")
+
+
 def build(components: Sequence[Component[Any]]) -> Tables:
     """The tables of `components`. Raises :class:`DeclarationError`."""
     iq: dict[tuple[At, str, str, str], IqHandler] = {}
@@ -100,6 +106,7 @@ def build(components: Sequence[Component[Any]]) -> Tables:
     every: list[tuple[float, Callable[..., Any]]] = []
     commands: dict[str, str] = {}
     for component in components:
+        _check_restart_options(type(component))
         for method_name, declaration in declarations(type(component)):
             method = getattr(component, method_name)
             match declaration:
