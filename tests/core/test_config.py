@@ -122,6 +122,14 @@ def test_the_password_of_the_database_can_be_kept_elsewhere(tmp_path: Path, url:
     config = load(tmp_path, HOST + f'[storage]\nurl = "{url}"\npassword = {{file = "db.password"}}\n')
     assert config.storage.full_url == full
     assert not any(secret in repr(config) for secret in ("a/b@c", "a%2F", "old"))
+    assert config.current(("storage", "url")) == url.replace(":old@", ":…@")
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "hunter2@", "/hunter2", "a:hunter2", "hunter2?"])
+def test_a_password_in_the_url_is_not_shown(secret: str) -> None:
+    config = ServerConfig.for_tests(storage_url=f"postgresql://me:{secret}@x/y?password=hunter2&host=/z")
+    assert config.current(("storage", "url")) == "postgresql://me:…@x/y?password=…&host=/z"
+    assert "hunter2" not in repr(config)
 
 
 @pytest.mark.parametrize(("text", "line"), [("a = \n", 1), (HOST + "b 1\n", 4), (HOST + "key = 'x'\n", 4)])

@@ -230,6 +230,7 @@ GREATER = select(NOTES.c.id).where(NOTES.c.id > bindparam("n"))
         pytest.param(NOTES.c.value.in_(LIST), {"list": ["value 4", "?"]}, [4], id="text"),
         pytest.param(NOTES.c.id.in_(GREATER), {"n": 3}, [4, 5], id="query"),
         pytest.param(PAIR.in_(LIST), {"list": [(1, "value 1"), (2, "?")]}, [1], id="tuple"),
+        pytest.param((NOTES.c.id == bindparam("n")) | (NOTES.c.id == bindparam("n") + 2), {"n": 1}, [1, 3], id="twice"),
         pytest.param((NOTES.c.id == bindparam("n")) | NOTES.c.id.in_(LIST), {"n": 1, "list": [5]}, [1, 5], id="or"),
     ],
 )  # fmt: skip

@@ -196,6 +196,37 @@ async def test_a_silent_network_is_noticed(far: PostgresqlDatabase, proxy: Cutti
     assert await values(far) == [(1, "value 1")]
 
 
+async def test_a_database_that_answers_is_left_alone(far: PostgresqlDatabase, gate: Gate, logs: list[Any]) -> None:
+    far.owner._watching.cancel()  # type: ignore[union-attr]
+    far.owner._heartbeat = 0.01
+    asked = []
+    answers = far.owner._answers
+
+    async def counted() -> bool:
+        asked.append(await answers())
+        return asked[-1]
+
+    far.owner._answers = counted  # type: ignore[method-assign]
+    far.owner.watch()
+    await until(lambda: len(asked) > 10)
+    gate.submit(note(1))
+    await gate.settled()
+    assert all(asked)
+    assert (gate.errors(), [record for record in logs if record["log_level"] == "warning"]) == ({}, [])
+
+
+async def test_it_can_be_closed_while_the_server_is_away(
+    postgresql: Postgresql, postgresql_name: str, proxy: CuttingProxy, gate: Gate
+) -> None:
+    far = await opened(postgresql.url(postgresql_name, port=proxy.port), gate, patience=0.3)
+    proxy.is_down = True
+    proxy.cut()
+    gate.submit(note(1))
+    async with asyncio.timeout(5):
+        await far.close()
+    assert isinstance(gate.errors()[1], StorageUnavailable)
+
+
 async def test_a_crash_of_the_server_is_survived(
     postgresql: Postgresql, postgresql_url: str, gate: Gate
 ) -> None:

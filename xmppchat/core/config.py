@@ -108,6 +108,12 @@ class StorageConfig(_Table):
         return value
 
     @property
+    def shown_url(self) -> str:
+        """The URL without a password, for people."""
+        without = re.sub(r"^(postgres(?:ql)?://[^:@/?]*):.*@", r"\1:…@", self.url)
+        return re.sub(r"([?&]password=)[^&]*", r"\1…", without)
+
+    @property
     def full_url(self) -> str:
         """The URL with the password: for :meth:`Database.open`, never for a log."""
         if self.password is None or self.url.startswith("sqlite:"):
@@ -198,8 +204,13 @@ class ServerConfig:
         return cast(ConfigT, cls.Config.model_validate(self.component_options.get(cls.name, {})))
 
     def current(self, path: Sequence[str]) -> object:
-        """The value of the option at `path`, such as ``("limits", "roster_items")``; None where there is none."""
+        """The value of the option at `path`, such as ``("limits", "roster_items")``; None where there is none.
+
+        It is for people: passwords are left out.
+        """
         names = tuple(path)
+        if names == ("storage", "url"):
+            return self.storage.shown_url
         if names[:1] == ("components",):
             names = ("load",) if names == ("components", "load") else ("component_options", *names[1:])
         value: Any = self
