@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -11,6 +12,10 @@ from typing import Any
 import bcrypt
 import pytest
 from live_server import LiveServer, make_certificates
+
+from xmppchat.components.accounts.passwords import Passwords
+from xmppchat.protocol.errors import ResourceConstraint
+from xmppchat.protocol.sasl import derive_keys
 
 HASH = bcrypt.hashpw(b"wherefore", bcrypt.gensalt(4)).decode()
 
@@ -72,7 +77,9 @@ def test_every_fault_has_its_line_and_nothing_is_done(cli: Any, config: Path) ->
     [
         (["account,password"], "holds no accounts"),
         ([], "holds no accounts"),
-        (["account;password", "romeo;x"], "no such column"),
+        (["account;password", "romeo;x"], "has to name the columns"),
+        (["romeo,secret", "juliet,secret"], "has to name the columns"),
+        (["account,account,password", "romeo,juliet,x"], "has to name the columns"),
         (['{"account": "romeo", "password": "x"', "{}"], "not a JSON object"),
         (['account,password', '"romeo,x'], "not CSV"),
     ],
@@ -80,6 +87,64 @@ def test_every_fault_has_its_line_and_nothing_is_done(cli: Any, config: Path) ->
 def test_what_is_no_such_file(cli: Any, config: Path, lines: list[str], fault: str) -> None:
     result = cli("user", "import", write(config / "users", *lines))
     assert (result.status, fault in result.err) == (1, True), result.err
+
+
+def test_a_head_line_that_is_missing_is_not_repeated(cli: Any, config: Path) -> None:
+    result = cli("user", "import", write(config / "users", "hunter2,romeo@chat.example", "hunter3,juliet@chat.example"))
+    assert result.status == 1
+    assert "hunter" not in result.err
+
+
+def test_a_line_without_end(cli: Any, config: Path) -> None:
+    good = json.dumps({"account": "romeo", "bcrypt": HASH})
+    endless = '{"account": "' + "x" * 100_000 + '"}'
+    result = cli("user", "import", write(config / "users", good, endless, "{", good))
+    faults = [line.partition("users:")[2] for line in result.err.splitlines()[:3]]
+    assert faults == [
+        "2: this line has more than 16,384 characters",
+        "3: this is not a JSON object",
+        "4: romeo@chat.example stands in line 1, too",
+    ]
+
+
+def test_faults_are_shown_up_to_a_number(cli: Any, config: Path) -> None:
+    result = cli("user", "import", write(config / "users", "account,bcrypt", *["romeo,x"] * 1_000))
+    assert len(result.err.splitlines()) == 22
+    assert "and 980 more" in result.err
+
+
+def test_an_import_that_stops_says_how_far_it_came(
+    cli: Any, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts before stay, and importing the rest is safe."""
+    monkeypatch.setattr("xmppchat.cli.user_import.PART", 2)
+    derive = Passwords.derive
+
+    async def derive_not_all(self: Passwords, password: str) -> Any:
+        if password == "no":
+            raise ResourceConstraint("too many passwords are being checked; try again in a moment")
+        return await derive(self, password)
+
+    monkeypatch.setattr(Passwords, "derive", derive_not_all)
+    names = ["user0", "user1", "user2", "user3"]
+    file = write(config / "users", "account,password", *[f"{n},{'no' if n == 'user3' else 'yes'}" for n in names])
+    result = cli("user", "import", file)
+    assert result.status == 1
+    assert "stopped: 2 accounts were imported; import the rest with --skip-existing" in result.err
+    assert "user3@chat.example: too many passwords" in result.err
+    assert [row["account"][:5] for row in json.loads(cli.done("user", "list", "--json"))] == ["user0", "user1"]
+    monkeypatch.setattr(Passwords, "derive", derive)
+    assert cli.done("user", "import", file, "--skip-existing") == "2 added, 2 left as they are\n"
+
+
+def test_columns_of_scram(cli: Any, config: Path) -> None:
+    keys = derive_keys("SCRAM-SHA-1", "x", b"0123456789abcdef", 4_096)
+    salt, stored, server = (base64.b64encode(part).decode() for part in (keys.salt, keys.stored_key, keys.server_key))
+    head = "account,mechanism,iterations,salt,stored_key,server_key"
+    file = write(config / "users.csv", head, f"romeo,SCRAM-SHA-1,4096,{salt},{stored},{server}")
+    assert cli.done("user", "import", file) == "1 added\n"
+    shown = cli.done("user", "export", "romeo@chat.example", "--with-credentials")
+    assert f"<stored-key>{stored}</stored-key>" in shown
 
 
 def test_a_file_that_is_not_there(cli: Any, config: Path) -> None:
@@ -93,6 +158,7 @@ def test_ten_thousand_accounts_into_a_running_server(server: LiveServer, tmp_pat
     assert server.run("user", "import", file, *config) == "10000 added\n"
     assert time.monotonic() - began < 30
     assert len(json.loads(server.run("user", "list", "--limit", "20000", "--json", *config))) == 10_000
+    assert "10000" in server.run("user", "count", *config)
     assert HASH not in server.log()
 
 

@@ -46,7 +46,13 @@ def import_file(
             total.update(answer)
             advance()
 
-        invoke.run_many(loaded, "user import-part", requests, done)
+        try:
+            invoke.run_many(loaded, "user import-part", requests, done)
+        except BaseException:
+            if total and not dry_run:
+                kept = total["added"] + total["replaced"]
+                print(f"stopped: {kept} accounts were imported; import the rest with --skip-existing", file=sys.stderr)
+            raise
     _report(total, refused, dry_run=dry_run)
     return int(bool(refused))
 
@@ -82,7 +88,7 @@ def _read(path: Path, config: ServerConfig) -> list[Record]:
 def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     try:
         if str(path) == "-":
-            yield from records.lines(io.StringIO(sys.stdin.read()))
+            yield from records.lines(io.StringIO(sys.stdin.read().removeprefix("\ufeff")))
         else:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 yield from records.lines(file)

@@ -123,6 +123,12 @@ class Authenticator:
             else:
                 return step
 
+    def refusal(self, success: Success, domain: str) -> Failure | None:
+        """Why somebody who proved who they are may not log in all the same (RFC 6120 §6.5.2); only they learn it."""
+        if self._accounts.is_disabled(domain, success.username):
+            return Failure("account-disabled", "this account is disabled; ask the admin of this server")
+        return None
+
     def failed(self, username: str, domain: str, peer: str) -> None:
         """The client did not prove what it claimed."""
         if not self._is_limited:

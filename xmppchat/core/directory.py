@@ -160,9 +160,10 @@ class Directory:
         return account
 
     async def _load_parts(self, accounts: Sequence[Account]) -> None:
-        ids = [account.id for account in accounts]
+        # Asked for nobody, too: who names an account must not see by the time whether it is there (V-17).
+        ids = [account.id for account in accounts] or [0]
         queries = [(part.statement, {"accounts": ids}) for part in self._parts]
-        tables = await self._reader.fetch_many(queries) if ids else ()
+        tables = await self._reader.fetch_many(queries)
         for part, rows in zip(self._parts, tables, strict=False):
             by_account: dict[int, list[Any]] = {}
             for row in rows:

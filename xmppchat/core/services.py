@@ -64,6 +64,9 @@ class AccountService(Protocol):
     async def check_password(self, domain: str, localpart: str, password: str) -> bool:
         """Whether the password is right; takes the same time for an unknown account."""
 
+    def is_disabled(self, domain: str, localpart: str) -> bool:
+        """Whether the account of this name may not log in; for who has just proved to be its owner."""
+
     async def create(self, jid: JID, password: str, turn: Turn) -> int:
         """Make an account; its row is one of `turn`'s writes. Raises a stanza error where it may not be made.
 
@@ -74,7 +77,7 @@ class AccountService(Protocol):
         """The name of an account at the same host that `jid` can be mistaken for, "" for none (reliability.md V-25)."""
 
     async def set_password(self, account: Account, password: str, turn: Turn) -> None:
-        """Replace all credentials of an account."""
+        """Replace all credentials of an account. Its sessions end, except the one that `turn` comes from."""
 
     def delete(self, account: Account, turn: Turn) -> None:
         """Delete an account and all that components hold of it; its sessions end."""

@@ -93,6 +93,8 @@ class Login:
     def _answer(self, exchange: Exchange, answer: Step) -> None:
         if self._stream.phase is not Phase.AUTHENTICATING:
             return
+        if isinstance(answer, Success):
+            answer = self._authenticator.refusal(answer, self._stream.domain) or answer
         if isinstance(answer, Challenge):
             self._stream.sasl_challenge(answer.data)
         elif isinstance(answer, Success):

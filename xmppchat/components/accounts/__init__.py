@@ -1,7 +1,8 @@
 """Accounts: who may log in, with what; and the operator's commands on them.
 
 `component.py` is :class:`~xmppchat.core.services.AccountService`, `users.py` the commands, `passwords.py` the slow part
-of checking, `records.py` what a file to import looks like, `store.py` all SQL.
+of checking, `fakes.py` what names without keys show, `records.py` what a file to import looks like, `importing.py` what
+becomes of it, `portable.py` the export, `store.py` all SQL.
 """
 
 from xmppchat.components.accounts.component import Accounts

@@ -8,7 +8,6 @@ A password that came with a bcrypt hash of another system works with PLAIN; at i
 from __future__ import annotations
 
 import asyncio
-import hmac
 import secrets
 from collections.abc import Sequence
 
@@ -16,15 +15,24 @@ import structlog
 from pydantic import Field
 
 from xmppchat.components.accounts import store
-from xmppchat.components.accounts.passwords import Passwords, bcrypt_cost
+from xmppchat.components.accounts.fakes import Fakes
+from xmppchat.components.accounts.passwords import BCRYPT_BYTES, Effort, Passwords
 from xmppchat.components.accounts.store import CREDENTIALS, IMPORTED, Credentials
 from xmppchat.core import events, lookalikes
 from xmppchat.core.account import Account
-from xmppchat.core.component import Component, ComponentConfig, Rfc
+from xmppchat.core.component import Component, ComponentConfig, Rfc, every
 from xmppchat.core.services import AccountService
+from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID, InvalidJID
-from xmppchat.protocol.errors import Conflict, NotAcceptable, StreamNotAuthorized
+from xmppchat.protocol.errors import (
+    Conflict,
+    NotAcceptable,
+    ResourceConstraint,
+    StreamError,
+    StreamNotAuthorized,
+    StreamReset,
+)
 from xmppchat.protocol.sasl import SCRAM_HASHES, ScramKeys
 
 log = structlog.get_logger(__name__)
@@ -58,15 +66,28 @@ class Accounts(Component[AccountsConfig]):
     account_parts = (CREDENTIALS, IMPORTED)
 
     async def start(self) -> None:
-        """Read or make the secret behind keys of unknown names; see what was imported."""
+        """Read or make the secret behind keys of unknown names; see what the accounts have."""
         self.passwords = Passwords(self.config.iterations)
-        secret, costs = await self.kernel.reader.fetch_many([(store.SECRET, None), (store.IMPORTED_COSTS, None)])
-        self.passwords.bcrypt_cost = max((int(row.cost) for row in costs), default=0)
-        self._secret = secret[0][0] if secret else secrets.token_bytes(32)
-        if not secret:
+        stored = await self.kernel.reader.fetch(store.SECRET)
+        self._secret = stored[0][0] if stored else secrets.token_bytes(32)
+        if not stored:
             turn = self.kernel.new_turn()
             turn.write(None, store.INSERT_SECRET, {"name": "unknown-accounts", "value": self._secret})
             turn.commit()
+        await self.look()
+
+    @every(3600)
+    async def look(self) -> None:
+        """See what checks must cost and what made-up keys must look like: both fall as imported passwords go."""
+        effort, fakes = Effort(self.config.iterations), Fakes(self._secret, self.config.iterations)
+        shapes, costs = await self.kernel.reader.fetch_many([(store.SHAPES, None), (store.IMPORTED_COSTS, None)])
+        for row in shapes:
+            iterations = {name: row._mapping[name] for name in SCRAM_HASHES if row._mapping[name]}
+            effort.include(iterations)
+            for name, number in iterations.items():
+                fakes.count_shape(name, number, row.salt, row.accounts)
+        effort.bcrypt_cost = max((int(row.cost) for row in costs), default=0)
+        self.passwords.effort, self._fakes = effort, fakes
 
     def reconfigured(self) -> None:
         """The next password is stored with the iterations of now."""
@@ -95,35 +116,49 @@ class Accounts(Component[AccountsConfig]):
         """See :class:`AccountService`."""
         jid = _account_jid(localpart, domain)
         if jid is None:
-            return self._fake_keys(f"{localpart}@{domain}", hash_name)
+            return self._fakes.keys(f"{localpart}@{domain}", hash_name)
         account = self.kernel.directory.peek(jid.bare)
         return None if account is None else self._keys_of(account, hash_name)
 
     async def check_password(self, domain: str, localpart: str, password: str) -> bool:
         """See :class:`AccountService`."""
-        keys = await self.scram_keys(domain, localpart, SCRAM_HASHES[0])
         jid = _account_jid(localpart, domain)
-        account = None if jid is None else self.kernel.directory.peek(jid.bare)
-        may_log_in = account is not None and account.exists and not account.is_disabled
-        imported = account[IMPORTED] if account is not None and may_log_in else ""
-        is_right = await self.passwords.check(password, keys, imported)
-        if is_right and account is not None and imported and not account[CREDENTIALS]:
-            await self._upgrade(account, password)
+        account = None if jid is None else await self.kernel.directory.get(jid)
+        if account is None or not account.exists:
+            return await self.passwords.check(password, {}, "")
+        imported = account[IMPORTED]
+        is_right = await self.passwords.check(password, account[CREDENTIALS], imported)
+        if is_right and len(account[CREDENTIALS]) < len(SCRAM_HASHES):
+            await self._complete(account, password, imported)
         return is_right
 
-    async def _upgrade(self, account: Account, password: str) -> None:
-        """The first login with an imported password: from now on there are SCRAM keys for it."""
+    def is_disabled(self, domain: str, localpart: str) -> bool:
+        """See :class:`AccountService`."""
+        jid = _account_jid(localpart, domain)
+        account = None if jid is None else self.kernel.directory.peek(jid.bare)
+        return account is not None and account.is_disabled
+
+    async def _complete(self, account: Account, password: str, imported: str) -> None:
+        """The first login with an imported password: from now on there are SCRAM keys for it, of all kinds."""
+        if imported and len(password.encode()) > BCRYPT_BYTES:
+            # Nobody ever looked at the rest of it: keys would make a law of what may be a slip.
+            log.info("an imported password is longer than bcrypt sees, so it stays as it is", account=account.jid.bare)
+            return
         try:
             keys = await self.passwords.derive(password)
-        except NotAcceptable:
-            log.info("an imported password cannot be used with SCRAM, so it stays as it is", account=account.jid.bare)
+        except (NotAcceptable, ResourceConstraint) as error:
+            log.info("an imported password stays as it is", account=account.jid.bare, reason=error.text)
             return
-        if account[CREDENTIALS] or not account.exists:
-            return  # another device was faster, or the account is gone
+        if self.kernel.directory.peek(account.jid.bare) is not account or account[IMPORTED] != imported:
+            return  # meanwhile it was deleted, or has another password
+        known = account[CREDENTIALS]
+        missing = {name: keys[name] for name in keys if name not in known}
+        if not missing:
+            return  # another device was faster
         turn = self.kernel.new_turn()
-        store.write_keys(account, account.id, keys, turn)
-        account.parts[CREDENTIALS] = keys
-        if not self.config.keep_bcrypt:
+        self._store_keys(account, account.id, missing, turn)
+        account.parts[CREDENTIALS] = {**known, **missing}
+        if imported and not self.config.keep_bcrypt:
             store.delete_imported(account, turn)
             account.parts[IMPORTED] = ""
         turn.commit()
@@ -136,68 +171,77 @@ class Accounts(Component[AccountsConfig]):
         rows = await self.kernel.reader.fetch(store.ALIKE, query)
         return next((row.localpart for row in rows if lookalikes.may_be_mistaken(jid.local, row.localpart)), "")
 
-    async def create(self, jid: JID, password: str, turn: Turn) -> int:
-        """See :class:`AccountService`."""
+    async def create(self, jid: JID, password: str, turn: Turn, *, reuse: bool = False) -> int:
+        """See :class:`AccountService`. With `reuse` the name may be that of a deleted account."""
         account = await self.kernel.directory.get(jid)
         if account.exists:
             raise Conflict(_TAKEN)
-        query = {"domain": jid.domain, "localparts": [jid.local]}
-        if await self.kernel.reader.fetch(store.TOMBSTONES, query):
+        if await self.tombstone(jid) and not reuse:
             raise Conflict(_TAKEN)  # as if it were there: who was here is nobody's business
         keys = await self.passwords.derive(password)
+        if reuse:
+            store.delete_tombstone(account, turn)
+        return self.insert(account, keys, "", turn)
+
+    def insert(self, account: Account, keys: Credentials, imported: str, turn: Turn) -> int:
+        """Make `account`, which does not exist yet, with keys or a hash of another system's; returns its id."""
         account_id = self.kernel.ids.sortable()
         store.write_account(account, account_id, self.kernel.clock.now(), turn)
-        store.write_keys(account, account_id, keys, turn)
-        turn.effect(self.kernel.directory.forget, jid.bare)
+        self._store_keys(account, account_id, keys, turn)
+        if imported:
+            store.write_imported(account, account_id, imported, turn)
+            self.passwords.effort.include({}, imported)
+        turn.effect(self.kernel.directory.forget, account.jid.bare)
         return account_id
+
+    async def tombstone(self, jid: JID) -> int:
+        """When the account of this name was deleted, in ms; 0 where the name is free to take."""
+        rows = await self.kernel.reader.fetch(store.TOMBSTONES, {"domain": jid.domain, "localparts": [jid.local]})
+        return int(rows[0].deleted_at) if rows else 0
 
     async def set_password(self, account: Account, password: str, turn: Turn) -> None:
         """See :class:`AccountService`."""
         keys = await self.passwords.derive(password)
         self.set_keys(account, keys, "", turn)
-        self.kernel.emit(events.PasswordChanged(account))
+        turn.effect(self.end_sessions, account, StreamReset("the password was changed; log in with it"), turn.origin)
 
     def set_keys(self, account: Account, keys: Credentials, imported: str, turn: Turn) -> None:
         """Put keys, or a hash of another system's, in the place of what `account` has."""
         store.delete_passwords(account, turn)
-        store.write_keys(account, account.id, keys, turn)
+        self._store_keys(account, account.id, keys, turn)
         if imported:
             store.write_imported(account, account.id, imported, turn)
-            self.imports(imported)
+            self.passwords.effort.include({}, imported)
         account.parts[CREDENTIALS] = keys
         account.parts[IMPORTED] = imported
+        self.kernel.emit(events.PasswordChanged(account))
 
-    def imports(self, hashed: str) -> None:
-        """A hash of another system's is stored: from now on every check takes its time."""
-        self.passwords.bcrypt_cost = max(self.passwords.bcrypt_cost, bcrypt_cost(hashed))
+    def _store_keys(self, account: Account, account_id: int, keys: Credentials, turn: Turn) -> None:
+        store.write_keys(account, account_id, keys, turn)
+        self._fakes.count(keys)
+        self.passwords.effort.include({name: one.iterations for name, one in keys.items()})
 
     def delete(self, account: Account, turn: Turn) -> None:
         """See :class:`AccountService`."""
         self.kernel.emit(events.AccountDeleted(account, turn))
         store.delete_account(account, self.kernel.clock.now(), turn)
+        account.invalidate()  # what comes for it from now on waits for the outcome, and leaves nothing behind
         turn.effect(self.kernel.directory.forget, account.jid.bare)
-        # Behind the answer to who asked for it, which is another effect of this turn (XEP-0077 §3.2).
         loop = asyncio.get_running_loop()
-        turn.effect(loop.call_soon, self.end_sessions, account, "this account was deleted")
+        # Behind the answer to who asked for it, which is another effect of this turn (XEP-0077 §3.2).
+        turn.effect(loop.call_soon, self.end_sessions, account, StreamNotAuthorized("this account was deleted"))
 
-    def end_sessions(self, account: Account, reason: str) -> None:
-        """End all sessions of `account`, with `reason` for their owner."""
+    def end_sessions(self, account: Account, error: StreamError, but: Session | None = None) -> None:
+        """End all sessions of `account` with `error`, except `but`."""
         for session in list(account.sessions.values()):
-            session.close(StreamNotAuthorized(reason))
+            if session is not but:
+                session.close(error)
 
     # --- keys ------------------------------------------------------------------------------------------------------
 
     def _keys_of(self, account: Account, hash_name: str) -> ScramKeys:
-        keys = account[CREDENTIALS].get(hash_name) if account.exists and not account.is_disabled else None
-        return keys or self._fake_keys(account.jid.bare, hash_name)
-
-    def _fake_keys(self, name: str, hash_name: str) -> ScramKeys:
-        def derived(what: str) -> bytes:
-            return hmac.digest(self._secret, f"{what}\0{hash_name}\0{name}".encode(), "sha512")
-
-        size = {"SCRAM-SHA-1": 20, "SCRAM-SHA-256": 32, "SCRAM-SHA-512": 64}[hash_name]
-        stored, server = derived("stored")[:size], derived("server")[:size]
-        return ScramKeys(derived("salt")[:16], self.config.iterations, stored, server)
+        keys = account[CREDENTIALS].get(hash_name) if account.exists else None
+        return keys or self._fakes.keys(account.jid.bare, hash_name)
 
 
 def _account_jid(localpart: str, domain: str) -> JID | None:

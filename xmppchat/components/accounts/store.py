@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Boolean, and_, bindparam, case, delete, false, func, insert, or_, select, true, update
 
 from xmppchat.core.account import Account, AccountPart
 from xmppchat.core.lookalikes import skeleton
 from xmppchat.core.turn import Turn
-from xmppchat.protocol.sasl import ScramKeys
+from xmppchat.protocol.sasl import SCRAM_HASHES, ScramKeys
 from xmppchat.storage import schema
 
 #: SCRAM keys by mechanism.
@@ -54,25 +54,59 @@ IMPORTED: AccountPart[str] = AccountPart(
 )
 
 #: Tombstones of (domain, localparts).
-TOMBSTONES = select(_tombstones.localpart).where(
+TOMBSTONES = select(_tombstones.localpart, _tombstones.deleted_at).where(
     _tombstones.domain == bindparam("domain"), _tombstones.localpart.in_(bindparam("localparts", expanding=True))
 )
 #: The cost of each imported hash is its 5th and 6th character: ``$2b$12$``.
 IMPORTED_COSTS = select(func.substr(_imported.hash, 5, 2).label("cost")).distinct()
 
-#: Accounts in the order of their addresses: `pattern` is of LIKE, with backslashes, `domain` "" for all hosts.
+
+def _iterations_of(mechanism: str) -> Any:
+    return func.max(case((_credentials.mechanism == mechanism, _credentials.iterations), else_=0)).label(mechanism)
+
+
+_of_account = (
+    select(*[_iterations_of(name) for name in SCRAM_HASHES], func.max(func.length(_credentials.salt)).label("salt"))
+    .group_by(_credentials.account_id)
+    .subquery()
+)
+#: What kinds of keys accounts have: iterations by mechanism, 0 for none, bytes of salt, and how many have such.
+SHAPES = select(*_of_account.c, func.count().label("accounts")).group_by(*_of_account.c)
+
+_has_keys = select(_credentials.account_id).where(_credentials.account_id == _accounts.id).exists()
+#: The owner has not logged in since the import.
+_is_waiting = and_(_imported.account_id.is_not(None), ~_has_keys)
+
+#: Accounts in the order of their addresses, a page of them behind (`after_domain`, `after_localpart`): `pattern` is of
+#: LIKE, with backslashes, `domain` "" for all hosts; `only_imported` for those whose password is another system's.
 LIST = (
     select(
         _accounts.localpart, _accounts.domain, _accounts.disabled, _accounts.created_at, _accounts.seen_at,
-        _imported.account_id.label("imported"),
+        _is_waiting.label("is_waiting"), _has_keys.label("has_keys"),
     )
     .select_from(schema.accounts.outerjoin(schema.imported_passwords, _imported.account_id == _accounts.id))
     .where(
         or_(bindparam("domain") == "", _accounts.domain == bindparam("domain")),
+        or_(bindparam("only_imported", type_=Boolean) == false(), _is_waiting),
+        or_(
+            _accounts.domain > bindparam("after_domain"),
+            and_(_accounts.domain == bindparam("after_domain"), _accounts.localpart > bindparam("after_localpart")),
+        ),
         (_accounts.localpart + "@" + _accounts.domain).like(bindparam("pattern"), escape="\\"),
     )
     .order_by(_accounts.domain, _accounts.localpart)
     .limit(bindparam("limit"))
+)
+#: By host: accounts, those that are disabled, those whose password is still another system's.
+COUNT = (
+    select(
+        _accounts.domain, func.count().label("accounts"),
+        func.sum(case((_accounts.disabled == true(), 1), else_=0)).label("disabled"),
+        func.sum(case((_is_waiting, 1), else_=0)).label("imported"),
+    )
+    .select_from(schema.accounts.outerjoin(schema.imported_passwords, _imported.account_id == _accounts.id))
+    .group_by(_accounts.domain)
+    .order_by(_accounts.domain)
 )
 SHOW = select(_accounts.created_at, _accounts.seen_at).where(_accounts.id == bindparam("account"))
 

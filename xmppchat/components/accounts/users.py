@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
-from xmppchat.components.accounts import records, store
+from xmppchat.components.accounts import portable, records, store
 from xmppchat.components.accounts.component import Accounts
-from xmppchat.components.accounts.records import Record
+from xmppchat.components.accounts.importing import Policy, import_part
 from xmppchat.components.accounts.store import CREDENTIALS, IMPORTED
 from xmppchat.core.account import Account
 from xmppchat.core.commands import CommandError, Parameter
-from xmppchat.core.component import Component, ComponentConfig, Xep, command
+from xmppchat.core.component import PARTIAL, Component, ComponentConfig, Xep, command
 from xmppchat.core.services import AccountService
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID, InvalidJID
-from xmppchat.protocol.element import Element, text_element
-from xmppchat.protocol.errors import StanzaError
-from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.errors import StanzaError, StreamNotAuthorized
+
+#: Rows of one list; `--after` goes on. More would keep the event loop from everything else.
+MAX_LIST = 10_000
+#: Rows that are read at once.
+_PAGE = 500
 
 Jid = Annotated[str, Parameter("address of the account")]
 
@@ -30,7 +32,7 @@ class Users(Component[ComponentConfig]):
     """Adds, lists, changes, imports, exports and deletes accounts."""
 
     name = "users"
-    implements = (Xep(227, "1.1", note="export"),)
+    implements = (Xep(227, "1.1", PARTIAL, note="export of one account"),)
     requires = (AccountService,)
 
     def setup(self) -> None:
@@ -49,17 +51,15 @@ class Users(Component[ComponentConfig]):
         """Add an account."""
         address = self._address(jid)
         resembled = await self._accounts.resembles(address)
-        if reuse:
-            await self.user_forget(jid)
         turn = self.kernel.new_turn()
-        await self._do(self._accounts.create(address, password, turn), turn)
+        await self._do(self._accounts.create(address, password, turn, reuse=reuse), turn)
         return {"added": address.bare} | ({"note": f"it looks like {resembled}, who is here too"} if resembled else {})
 
     @command("user passwd")
     async def user_passwd(
         self, jid: Jid, password: Annotated[str, Parameter("new password", secret=True)]
     ) -> dict[str, str]:
-        """Set an account's password. Devices that are logged in stay so."""
+        """Set an account's password. Its devices are logged out."""
         account = await self._existing(jid)
         turn = self.kernel.new_turn()
         await self._do(self._accounts.set_password(account, password, turn), turn)
@@ -75,7 +75,7 @@ class Users(Component[ComponentConfig]):
         turn = self.kernel.new_turn()
         turn.write(account, store.DISABLE, {"account": account.id, "is_disabled": not enable})
         if not enable:
-            turn.effect(self._accounts.end_sessions, account, "this account is disabled")
+            turn.effect(self._accounts.end_sessions, account, StreamNotAuthorized("this account is disabled"))
         await self._settled(turn)
         return {"enabled" if enable else "disabled": account.jid.bare}
 
@@ -92,6 +92,8 @@ class Users(Component[ComponentConfig]):
     async def user_forget(self, jid: Jid) -> dict[str, str]:
         """Let the name of a deleted account be taken again. Old contacts may write to whoever takes it."""
         account = await self.kernel.directory.get(self._address(jid))
+        if not await self._accounts.tombstone(account.jid):
+            raise CommandError(f"no account {account.jid} was deleted; its name is not reserved")
         turn = self.kernel.new_turn()
         store.delete_tombstone(account, turn)
         await self._settled(turn)
@@ -99,7 +101,10 @@ class Users(Component[ComponentConfig]):
 
     @command("user show")
     async def user_show(self, jid: Jid) -> dict[str, object]:
-        """Show an account."""
+        """Show an account, or when it was deleted."""
+        address = self._address(jid)
+        if deleted_at := await self._accounts.tombstone(address):
+            return {"account": address.bare, "deleted": _date(deleted_at), "name": "reserved; `user forget` frees it"}
         account = await self._existing(jid)
         (row,) = await self.kernel.reader.fetch(store.SHOW, {"account": account.id})
         return {
@@ -118,16 +123,7 @@ class Users(Component[ComponentConfig]):
     ) -> str:
         """Print everything an account owns as XML, for its owner or for another server (XEP-0227)."""
         account = await self._existing(jid)
-        children: list[Element] = []
-        if with_credentials:
-            children += [_scram_element(name, keys) for name, keys in account[CREDENTIALS].items()]
-        for component in self.kernel.components:
-            children += await component.export(account)
-        user = Element("user", NS.PORTABLE_EXPORT, {"name": account.jid.local}, children)
-        host = Element("host", NS.PORTABLE_EXPORT, {"jid": account.jid.domain}, (user,))
-        return "<?xml version='1.0' encoding='UTF-8'?>\n" + Element(
-            "server-data", NS.PORTABLE_EXPORT, None, (host,)
-        ).to_xml()
+        return await portable.export(self.kernel, account, with_credentials=with_credentials)
 
     # --- many accounts ----------------------------------------------------------------------------------------------
 
@@ -136,22 +132,44 @@ class Users(Component[ComponentConfig]):
         self,
         domain: Annotated[str, Parameter("only accounts of this host")] = "",
         match: Annotated[str, Parameter("only accounts with this in their address")] = "",
-        limit: Annotated[int, Parameter("at most so many")] = 1_000,
+        imported: Annotated[bool, Parameter("only accounts whose password is still another system's")] = False,
+        after: Annotated[str, Parameter("only accounts behind this address, to go on where a list ended")] = "",
+        limit: Annotated[int, Parameter(f"at most so many, and {MAX_LIST:,} at the very most")] = 1_000,
     ) -> list[dict[str, object]]:
-        """List accounts. "imported" passwords are those of another system whose owners have not logged in yet."""
-        rows = await self.kernel.reader.fetch(
-            store.LIST, {"domain": domain, "pattern": _pattern(match), "limit": max(0, min(limit, 1_000_000))}
-        )
+        """List accounts by host and name. "imported" passwords: the owners have not logged in since the import."""
+        localpart, _, behind = after.partition("@")
+        query: dict[str, Any] = {
+            "domain": domain, "pattern": _pattern(match), "only_imported": imported, "after_domain": behind,
+            "after_localpart": localpart,
+        }
         found: list[dict[str, object]] = []
-        for row in rows:
-            bare = f"{row.localpart}@{row.domain}"
-            account = self.kernel.directory.peek(bare)
-            found.append({
-                "account": bare, "disabled": bool(row.disabled),
-                "password": "imported" if row.imported is not None else "set",
-                "sessions": 0 if account is None else len(account.sessions),
-            })
+        limit = min(limit, MAX_LIST)
+        while len(found) < limit:
+            query["limit"] = min(_PAGE, limit - len(found))
+            rows = await self.kernel.reader.fetch(store.LIST, query)
+            found += [self._listed(row) for row in rows]
+            if len(rows) < query["limit"]:
+                break
+            query |= {"after_domain": rows[-1].domain, "after_localpart": rows[-1].localpart}
         return found
+
+    def _listed(self, row: Any) -> dict[str, object]:
+        bare = f"{row.localpart}@{row.domain}"
+        account = self.kernel.directory.peek(bare)
+        return {
+            "account": bare, "disabled": bool(row.disabled),
+            "password": "imported" if row.is_waiting else "set" if row.has_keys else "none",
+            "sessions": 0 if account is None else len(account.sessions),
+        }
+
+    @command("user count")
+    async def user_count(self) -> list[dict[str, object]]:
+        """Count accounts: all, disabled ones, and those whose imported password awaits its first use."""
+        rows = await self.kernel.reader.fetch(store.COUNT)
+        return [
+            {"host": row.domain, "accounts": row.accounts, "disabled": int(row.disabled), "imported": int(row.imported)}
+            for row in rows
+        ]
 
     @command("user import-part", hidden=True)
     async def user_import_part(
@@ -168,50 +186,11 @@ class Users(Component[ComponentConfig]):
             raise CommandError(f"accounts: {error}") from None
         for one in found:
             self._address(one.account.bare)
-        buried = await self._buried(found)
-        report: dict[str, list[str]] = {"added": [], "replaced": [], "skipped": [], "exist": [], "reserved": []}
         turn = self.kernel.new_turn()
-        for one in found:
-            account = await self.kernel.directory.get(one.account)
-            bare = account.jid.bare
-            if bare in buried:
-                report["reserved"].append(bare)
-            elif not account.exists:
-                report["added"].append(bare)
-                if not dry_run:
-                    await self._do_now(self._import(account, one, turn))
-            elif replace_passwords:
-                report["replaced"].append(bare)
-                if not dry_run:
-                    keys = await self._keys(one)
-                    self._accounts.set_keys(account, keys, one.bcrypt, turn)
-            else:
-                report["skipped" if skip_existing else "exist"].append(bare)
+        policy = Policy(skip_existing, replace_passwords, dry_run)
+        report = await import_part(self._accounts, found, policy, turn)
         await self._settled(turn)
-        return {**{name: len(names) for name, names in report.items()},
-                "names": [*report["exist"], *report["reserved"]]}  # fmt: skip
-
-    async def _buried(self, found: list[Record]) -> set[str]:
-        by_domain: dict[str, list[str]] = {}
-        for one in found:
-            by_domain.setdefault(one.account.domain, []).append(one.account.local)
-        buried: set[str] = set()
-        for domain, names in by_domain.items():
-            rows = await self.kernel.reader.fetch(store.TOMBSTONES, {"domain": domain, "localparts": names})
-            buried.update(f"{row.localpart}@{domain}" for row in rows)
-        return buried
-
-    async def _import(self, account: Account, one: Record, turn: Turn) -> None:
-        account_id = self.kernel.ids.sortable()
-        store.write_account(account, account_id, self.kernel.clock.now(), turn)
-        store.write_keys(account, account_id, await self._keys(one), turn)
-        if one.bcrypt:
-            store.write_imported(account, account_id, one.bcrypt, turn)
-            self._accounts.imports(one.bcrypt)
-        turn.effect(self.kernel.directory.forget, account.jid.bare)
-
-    async def _keys(self, one: Record) -> store.Credentials:
-        return await self._accounts.passwords.derive(one.password) if one.password else one.keys
+        return report.plain()
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
@@ -233,14 +212,11 @@ class Users(Component[ComponentConfig]):
             raise CommandError(f"there is no account {account.jid}; `xmppchat user list` shows those there are")
         return account
 
-    async def _do_now(self, work: Coroutine[Any, Any, object]) -> None:
+    async def _do(self, work: Coroutine[Any, Any, object], turn: Turn) -> None:
         try:
             await work
         except StanzaError as error:
             raise CommandError(error.text) from None
-
-    async def _do(self, work: Coroutine[Any, Any, object], turn: Turn) -> None:
-        await self._do_now(work)
         await self._settled(turn)
 
     async def _settled(self, turn: Turn) -> None:
@@ -267,14 +243,3 @@ def _date(milliseconds: int) -> str:
     if not milliseconds:
         return "-"
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _scram_element(mechanism: str, keys: Any) -> Element:
-    """XEP-0227 §4.3."""
-    def encoded(name: str, value: bytes) -> Element:
-        return text_element(name, NS.PORTABLE_SCRAM, base64.b64encode(value).decode())
-
-    return Element("scram-credentials", NS.PORTABLE_SCRAM, {"mechanism": mechanism}, [
-        text_element("iter-count", NS.PORTABLE_SCRAM, str(keys.iterations)), encoded("salt", keys.salt),
-        encoded("server-key", keys.server_key), encoded("stored-key", keys.stored_key),
-    ])
