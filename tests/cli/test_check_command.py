@@ -220,7 +220,8 @@ def on_postgresql(config: Path, postgresql: Postgresql) -> tuple[Path, str]:
 
 def test_a_postgresql(cli: Any, on_postgresql: tuple[Path, str], postgresql: Postgresql) -> None:
     _, name = on_postgresql
-    where = rf"postgresql://keyed@127.0.0.1:{postgresql.port}/{name} \(PostgreSQL \d+\.\d+\)"
+    version = postgresql.sql(name, "SHOW server_version").split()[0]
+    where = re.escape(f"postgresql://keyed@127.0.0.1:{postgresql.port}/{name} (PostgreSQL {version})")
     out = cli.done("check")
     assert re.search(f"ok: {where}: can be opened; the first start makes its tables\n", out)
     assert postgresql.sql(name, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "0"

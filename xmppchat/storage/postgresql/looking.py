@@ -27,10 +27,10 @@ async def look(url: str) -> Found:
     connection = await link.open()
     try:
         dangers = await check_server(connection, address.name)
-        version = connection.get_server_version()
+        version = connection.get_server_version()  # of "15.4" asyncpg calls 4 the micro version
         found = await holder(connection)
         who = "" if found is None else found[2] or "another program"
         revision = await current_revision(connection)
-        return Found(address.name, f"PostgreSQL {version.major}.{version.minor}", revision, who, dangers)
+        return Found(address.name, f"PostgreSQL {version.major}.{version.micro}", revision, who, dangers)
     finally:
         await link.close()
