@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from private_postgresql import Postgres, is_installed, private_postgres
+from peers.postgresql import Postgresql
 
 from xmppchat.cli import backup
 from xmppchat.storage.sqlite import ProcessLock
-
-needs_postgres = pytest.mark.skipif(not is_installed(), reason="there is no PostgreSQL")
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with private_postgres() as server:
-        yield server
 
 
 @pytest.fixture
@@ -103,9 +94,8 @@ def test_copy_to_another_file(cli: Any, home: Path) -> None:
         assert connection.execute("SELECT localpart FROM accounts").fetchall() == [("juliet",)]
 
 
-@needs_postgres
-def test_copy_to_postgresql_and_back(cli: Any, home: Path, postgres: Postgres) -> None:
-    url = postgres.make_database()
+def test_copy_to_postgresql_and_back(cli: Any, home: Path, postgresql: Postgresql) -> None:
+    url = postgresql.url(postgresql.new_database())
     out = cli.done("db", "copy", "--to", url)
     assert "[storage]" in out
     (home / "data" / "xmppchat.db").unlink()

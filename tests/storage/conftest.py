@@ -15,6 +15,7 @@ import pytest
 import structlog
 from peers.postgresql import Postgresql
 from storage_support import TABLES, Gate
+from transfer_support import NewDatabase
 
 from xmppchat.storage import schema
 from xmppchat.storage.database import Database, SqliteDatabase
@@ -80,6 +81,11 @@ def postgresql_name(postgresql: Postgresql, prepared_database: str, idle_databas
 @pytest.fixture
 def postgresql_url(postgresql: Postgresql, postgresql_name: str) -> str:
     return postgresql.url(postgresql_name)
+
+
+@pytest.fixture
+def new_database(postgresql: Postgresql) -> NewDatabase:
+    return lambda: postgresql.url(postgresql.new_database())
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -6,32 +6,30 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
-from private_postgresql import Postgres, is_installed, private_postgres
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, LargeBinary, Table, Text
-from transfer_support import add_account, contents, fill, indexes, make_database, run
+from peers.postgresql import Postgresql
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, LargeBinary, MetaData, Table, Text
+from storage_support import until
+from transfer_support import NewDatabase, add_account, add_accounts, contents, fill, indexes, make_database, query, run
 
 from xmppchat.storage import schema, transfer_postgresql
-from xmppchat.storage.backup import copy_database
-from xmppchat.storage.faults import DatabaseInUse, SchemaTooNew
+from xmppchat.storage.backup import back_up, copy_database, restore
+from xmppchat.storage.database import Database
+from xmppchat.storage.faults import DatabaseError, DatabaseInUse, SchemaTooNew
 from xmppchat.storage.migrate import revisions
+from xmppchat.storage.postgresql.address import Address
+from xmppchat.storage.postgresql.ownership import Ownership
 from xmppchat.storage.sqlite import ProcessLock
 from xmppchat.storage.transfer import Digest, TransferError
 from xmppchat.storage.transfer_postgresql import PostgresTarget
 from xmppchat.storage.transfer_sqlite import SqliteFile
 
-pytestmark = pytest.mark.skipif(not is_installed(), reason="there is no PostgreSQL")
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with private_postgres() as server:
-        yield server
+#: Makes a table with a name and columns.
+AddTable = Callable[..., Table]
 
 
 @pytest.fixture
@@ -44,15 +42,20 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def notes() -> Iterator[Table]:
-    """A table of a third party's component."""
-    table = Table(
-        "third party's notes", schema.metadata,
+def add_table(monkeypatch: pytest.MonkeyPatch) -> AddTable:
+    """Makes a table of a third party's component, out of the way of all other tests."""
+    own = MetaData()
+    monkeypatch.setattr(schema, "metadata", own)
+    return lambda name, *columns: Table(name, own, *columns)
+
+
+@pytest.fixture
+def notes(add_table: AddTable) -> Table:
+    return add_table(
+        "third party's notes",
         Column("id", BigInteger, primary_key=True, autoincrement=False), Column("text", Text),
         Column("is read", Boolean), Column("data", LargeBinary),
     )  # fmt: skip
-    yield table
-    schema.metadata.remove(table)
 
 
 def url(path: Path) -> str:
@@ -64,18 +67,10 @@ async def tables(database: str) -> list[str]:
     return [row[0] for row in await query(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
 
 
-async def query(database: str, statement: str) -> list[Any]:
-    connection = await asyncpg.connect(database)
-    try:
-        return list(await connection.fetch(statement))
-    finally:
-        await connection.close()
-
-
 async def test_to_postgresql_and_back_is_the_same_row_for_row(
-    source: Path, tmp_path: Path, postgres: Postgres
+    source: Path, tmp_path: Path, new_database: NewDatabase
 ) -> None:
-    middle, back = await postgres.new_database(), tmp_path / "back.db"
+    middle, back = new_database(), tmp_path / "back.db"
     reports: list[tuple[str, int, int]] = []
     moved = await copy_database(url(source), middle, lambda *report: reports.append(report))
     assert moved == {table.name: 12 for table in schema.TABLES}
@@ -87,37 +82,38 @@ async def test_to_postgresql_and_back_is_the_same_row_for_row(
     assert back.stat().st_mode & 0o777 == 0o600
 
 
-async def test_more_rows_than_one_batch(tmp_path: Path, postgres: Postgres) -> None:
+async def test_more_rows_than_one_batch(tmp_path: Path, new_database: NewDatabase) -> None:
     source, back = tmp_path / "source.db", tmp_path / "back.db"
     make_database(source)
-    for number in range(1_001):
-        add_account(source, number)
-    middle = await postgres.new_database()
+    add_accounts(source, 1_001)
+    middle = new_database()
     assert (await copy_database(url(source), middle))["accounts"] == 1_001
     await copy_database(middle, url(back))
     assert contents(back) == contents(source)
 
 
-async def test_tables_of_third_parties_go_along(tmp_path: Path, postgres: Postgres, notes: Table) -> None:
+async def test_tables_of_third_parties_go_along(tmp_path: Path, new_database: NewDatabase, notes: Table) -> None:
     source, back = tmp_path / "source.db", tmp_path / "back.db"
     make_database(source, extra=(notes,))
     run(source, f'INSERT INTO "{notes.name}" VALUES (1, NULL, NULL, NULL), (2, ?, 1, ?)', "ä", b"\0")
-    middle = await postgres.new_database()
+    middle = new_database()
     assert (await copy_database(url(source), middle))[notes.name] == 2
     await copy_database(middle, url(back))
     assert contents(back) == contents(source)
 
 
-async def test_a_table_that_nobody_knows_is_not_lost_silently(source: Path, postgres: Postgres) -> None:
+async def test_a_table_that_nobody_knows_is_not_lost_silently(source: Path, new_database: NewDatabase) -> None:
     run(source, "CREATE TABLE widgets (id INTEGER)")
-    target = await postgres.new_database()
+    target = new_database()
     with pytest.raises(TransferError, match="widgets: no loaded component has such a table"):
         await copy_database(url(source), target)
     assert await tables(target) == []
 
 
-async def test_tables_of_other_programs_stay_where_they_are(source: Path, tmp_path: Path, postgres: Postgres) -> None:
-    middle, back = await postgres.new_database(), tmp_path / "back.db"
+async def test_tables_of_other_programs_stay_where_they_are(
+    source: Path, tmp_path: Path, new_database: NewDatabase
+) -> None:
+    middle, back = new_database(), tmp_path / "back.db"
     await query(middle, "CREATE TABLE shop (id bigint)")
     await copy_database(url(source), middle)
     await copy_database(middle, url(back))
@@ -125,27 +121,24 @@ async def test_tables_of_other_programs_stay_where_they_are(source: Path, tmp_pa
     assert "shop" in await tables(middle)
 
 
-async def test_a_type_that_cannot_be_moved_is_refused(tmp_path: Path, postgres: Postgres) -> None:
-    table = Table("clock", schema.metadata, Column("at", DateTime, primary_key=True))
-    try:
-        make_database(tmp_path / "source.db", extra=(table,))
-        with pytest.raises(TransferError, match=r"clock\.at"):
-            await copy_database(url(tmp_path / "source.db"), await postgres.new_database())
-    finally:
-        schema.metadata.remove(table)
+async def test_a_type_that_cannot_be_moved_is_refused(tmp_path: Path, add_table: AddTable) -> None:
+    make_database(tmp_path / "source.db", extra=(add_table("clock", Column("at", DateTime, primary_key=True)),))
+    with pytest.raises(TransferError, match=r"clock\.at"):
+        await copy_database(url(tmp_path / "source.db"), url(tmp_path / "target.db"))
+    assert not (tmp_path / "target.db").exists()
 
 
-async def test_a_text_with_nul_is_named(source: Path, postgres: Postgres) -> None:
+async def test_a_text_with_nul_is_named(source: Path, new_database: NewDatabase) -> None:
     run(source, "UPDATE audit_log SET error = 'a' || char(0) WHERE id = 9223372036854775807")
-    target = await postgres.new_database()
+    target = new_database()
     with pytest.raises(TransferError, match=r"audit_log\.error: the row 9223372036854775807 has the character 0"):
         await copy_database(url(source), target)
     assert await tables(target) == [], "all or nothing"
 
 
-async def test_a_value_of_another_type_is_refused(source: Path, postgres: Postgres) -> None:
+async def test_a_value_of_another_type_is_refused(source: Path, new_database: NewDatabase) -> None:
     run(source, "UPDATE offline_messages SET size = 2147483648 WHERE id = 1")  # no 32-bit integer
-    target = await postgres.new_database()
+    target = new_database()
     with pytest.raises(TransferError, match="int32"):
         await copy_database(url(source), target)
     assert await tables(target) == []
@@ -154,7 +147,7 @@ async def test_a_value_of_another_type_is_refused(source: Path, postgres: Postgr
 @pytest.mark.parametrize("target_class", [PostgresTarget, SqliteFile])
 @pytest.mark.parametrize("fault", ["lost", "changed", "twice"])
 async def test_what_does_not_arrive_as_it_was_is_noticed(
-    source: Path, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch,
+    source: Path, tmp_path: Path, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch,
     target_class: type[PostgresTarget] | type[SqliteFile], fault: str,
 ) -> None:  # fmt: skip
     insert: Any = target_class.insert
@@ -169,7 +162,7 @@ async def test_what_does_not_arrive_as_it_was_is_noticed(
         await insert(self, table, rows)
 
     monkeypatch.setattr(target_class, "insert", damaging)
-    empty, path = await postgres.new_database(), tmp_path / "new.db"
+    empty, path = new_database(), tmp_path / "new.db"
     target = empty if target_class is PostgresTarget else url(path)
     with pytest.raises(TransferError, match="vcards: of 12 rows 12 were read"):
         await copy_database(url(source), target)
@@ -177,8 +170,10 @@ async def test_what_does_not_arrive_as_it_was_is_noticed(
     assert not list(tmp_path.glob("new.db*[!k]")), "nothing but the lock"
 
 
-async def test_a_database_that_holds_something_is_no_target(source: Path, tmp_path: Path, postgres: Postgres) -> None:
-    other, database = tmp_path / "other.db", await postgres.new_database()
+async def test_a_database_that_holds_something_is_no_target(
+    source: Path, tmp_path: Path, new_database: NewDatabase
+) -> None:
+    other, database = tmp_path / "other.db", new_database()
     make_database(other)
     add_account(other, 7)
     before = contents(other)
@@ -191,9 +186,9 @@ async def test_a_database_that_holds_something_is_no_target(source: Path, tmp_pa
 
 
 async def test_a_target_with_what_a_first_start_makes_is_empty(
-    source: Path, tmp_path: Path, postgres: Postgres
+    source: Path, tmp_path: Path, new_database: NewDatabase
 ) -> None:
-    fresh, database, back = tmp_path / "fresh.db", await postgres.new_database(), tmp_path / "back.db"
+    fresh, database, back = tmp_path / "fresh.db", new_database(), tmp_path / "back.db"
     make_database(fresh)
     run(fresh, "INSERT INTO secrets VALUES ('made at start', ?)", b"1")
     await copy_database(url(fresh), database)
@@ -203,23 +198,48 @@ async def test_a_target_with_what_a_first_start_makes_is_empty(
     assert contents(fresh) == contents(back) == contents(source)
 
 
-async def test_a_running_server_on_either_side_refuses(source: Path, tmp_path: Path, postgres: Postgres) -> None:
-    empty, path = await postgres.new_database(), tmp_path / "empty.db"
+async def test_a_running_server_on_either_side_refuses(source: Path, tmp_path: Path, new_database: NewDatabase) -> None:
+    path = tmp_path / "empty.db"
     for used, (of, to) in ((source, (source, path)), (path, (source, path))):
         lock = ProcessLock.take(used)
         with pytest.raises(DatabaseInUse, match=f"{used} is in use"):
             await copy_database(url(of), url(to))
         lock.release()
-    full = await postgres.new_database()
-    await copy_database(url(source), full)
-    for used_url, (of_url, to_url) in ((empty, (url(source), empty)), (full, (full, url(path)))):
-        server = await asyncpg.connect(used_url)
-        await server.execute(f"SELECT pg_advisory_lock({transfer_postgresql.LOCK})")
-        with pytest.raises(DatabaseInUse, match="in use by a server"):
-            await copy_database(of_url, to_url)
-        await server.close()
+    database = new_database()
+    server = await Database.open(database)
+    for here, there in ((url(source), database), (database, url(path))):
+        with pytest.raises(DatabaseInUse, match=r"in use by xmppchat, process .*: stop that server first"):
+            await copy_database(here, there)
+    file = tmp_path / "backup"
+    await back_up(database, file, hosts=[])  # that is no harm
+    with pytest.raises(DatabaseInUse, match="in use by xmppchat"):
+        await restore(file, database, force=True)
+    await server.close()
     assert not path.exists()
-    await copy_database(full, url(path))
+    await copy_database(url(source), database)
+    await copy_database(database, url(path))
+
+
+async def test_no_server_starts_while_its_database_comes_to_be(source: Path, new_database: NewDatabase) -> None:
+    database = new_database()
+    async with transfer_postgresql.replacing(database, force=False):
+        with pytest.raises(DatabaseInUse, match="in use by xmppchat, process"):
+            await Database.open(database)
+    await (await Database.open(database)).close()
+
+
+async def test_a_server_that_was_cut_off_meanwhile_does_not_come_back(source: Path, new_database: NewDatabase) -> None:
+    """Nobody sees a server that has lost all its connections; what it has in memory is not what was copied there."""
+    database = new_database()
+    owner = Ownership(Address.parse(database))
+    await owner.take()
+    await owner.claim()
+    await owner.close()
+    await copy_database(url(source), database)
+    owner.watch()
+    await until(lambda: owner.refusal)
+    assert "another server has used the database" in owner.refusal
+    await owner.close()
 
 
 async def test_the_same_database_twice_is_refused(source: Path) -> None:
@@ -227,8 +247,8 @@ async def test_the_same_database_twice_is_refused(source: Path) -> None:
         await copy_database(url(source), url(source))
 
 
-async def test_an_older_schema_is_migrated_where_it_arrives(tmp_path: Path, postgres: Postgres) -> None:
-    old, database, back = tmp_path / "old.db", await postgres.new_database(), tmp_path / "back.db"
+async def test_an_older_schema_is_migrated_where_it_arrives(tmp_path: Path, new_database: NewDatabase) -> None:
+    old, database, back = tmp_path / "old.db", new_database(), tmp_path / "back.db"
     make_database(old, "0001")
     add_account(old, 7)
     moved = await copy_database(url(old), database)
@@ -239,19 +259,19 @@ async def test_an_older_schema_is_migrated_where_it_arrives(tmp_path: Path, post
     assert contents(old)["alembic_version"] == [("0001",)], "the source stays as it is"
 
 
-async def test_a_newer_schema_is_refused(source: Path, tmp_path: Path, postgres: Postgres) -> None:
-    database = await postgres.new_database()
+async def test_a_newer_schema_is_refused(source: Path, tmp_path: Path, new_database: NewDatabase) -> None:
+    database = new_database()
     await copy_database(url(source), database)
     run(source, "UPDATE alembic_version SET version_num = '9999'")
     await query(database, "UPDATE alembic_version SET version_num = '9999'")
-    for of, to in ((url(source), await postgres.new_database()), (database, url(tmp_path / "new.db"))):
+    for of, to in ((url(source), new_database()), (database, url(tmp_path / "new.db"))):
         with pytest.raises(SchemaTooNew, match="9999 and was written by a newer version"):
             await copy_database(of, to)
 
 
 @pytest.mark.parametrize("of", ["sqlite", "postgresql"])
-async def test_an_empty_source_is_refused(of: str, tmp_path: Path, postgres: Postgres) -> None:
-    source = url(tmp_path / "none.db") if of == "sqlite" else await postgres.new_database()
+async def test_an_empty_source_is_refused(of: str, tmp_path: Path, new_database: NewDatabase) -> None:
+    source = url(tmp_path / "none.db") if of == "sqlite" else new_database()
     with pytest.raises(TransferError, match="first start"):
         await copy_database(source, url(tmp_path / "new.db"))
     assert not (tmp_path / "none.db").exists()
@@ -260,21 +280,23 @@ async def test_an_empty_source_is_refused(of: str, tmp_path: Path, postgres: Pos
 
 async def test_a_server_that_cannot_be_reached_is_named_without_password(source: Path, tmp_path: Path) -> None:
     nowhere = f"postgresql://romeo:sesame@/verona?host={tmp_path}"
-    with pytest.raises(TransferError, match="cannot be reached") as caught:
+    with pytest.raises(DatabaseError, match=r"cannot be opened.*check that PostgreSQL runs there") as caught:
         await copy_database(url(source), nowhere)
     assert "sesame" not in str(caught.value)
 
 
-async def test_a_refused_login_is_told_without_password(source: Path, postgres: Postgres) -> None:
-    wrong = postgres.url("verona").replace("postgres@", "romeo:sesame@")
-    with pytest.raises(TransferError, match="does not exist") as caught:
+async def test_a_refused_login_is_told_without_password(source: Path, postgresql: Postgresql) -> None:
+    wrong = postgresql.url("verona").replace("postgres@", "romeo:sesame@")
+    with pytest.raises(DatabaseError, match="does not exist") as caught:
         await copy_database(url(source), wrong)
     assert "sesame" not in str(caught.value)
 
 
 @pytest.mark.parametrize("to", ["sqlite", "postgresql"])
-async def test_death_in_the_middle_leaves_nothing(source: Path, tmp_path: Path, postgres: Postgres, to: str) -> None:
-    path, database = tmp_path / "new.db", await postgres.new_database()
+async def test_death_in_the_middle_leaves_nothing(
+    source: Path, tmp_path: Path, new_database: NewDatabase, to: str
+) -> None:
+    path, database = tmp_path / "new.db", new_database()
     target = url(path) if to == "sqlite" else database
     script = "import asyncio, sys; from xmppchat.storage.backup import copy_database; "
     script += "asyncio.run(copy_database(sys.argv[1], sys.argv[2]))"

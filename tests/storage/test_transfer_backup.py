@@ -6,35 +6,30 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
-from private_postgresql import Postgres, is_installed, private_postgres
-from sqlalchemy import text
-from transfer_support import add_account, contents, fill, indexes, make_database, run
+from alembic import command
+from peers.postgresql import Postgresql
+from sqlalchemy import insert, select, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+from storage_support import Gate
+from transfer_support import NewDatabase, add_account, add_accounts, contents, fill, indexes, make_database, query, run
 
-from xmppchat.storage import backup, transfer_sqlite
+from xmppchat.core.commit_gate import Write
+from xmppchat.storage import backup, schema, transfer_sqlite
 from xmppchat.storage.backup import back_up, copy_database, open_backup, restore
 from xmppchat.storage.database import Database
 from xmppchat.storage.faults import DatabaseInUse, SchemaTooNew
-from xmppchat.storage.migrate import revisions
+from xmppchat.storage.migrate import alembic_config, revisions
+from xmppchat.storage.postgresql.address import Address
 from xmppchat.storage.sqlite import ProcessLock
 from xmppchat.storage.transfer import TransferError
 
 ACCOUNTS = text("SELECT id FROM accounts")
-
-needs_postgres = pytest.mark.skipif(not is_installed(), reason="there is no PostgreSQL")
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with private_postgres() as server:
-        yield server
-
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
@@ -95,8 +90,7 @@ async def test_writers_go_on_and_are_not_seen(
 ) -> None:
     """Commits while the copy is being made: they do not wait for it, and it has none of them."""
     database = await Database.open(url(tmp_path / "live.db"), busy_timeout=0.1)
-    for number in range(3_000):
-        add_account(database.path, number)
+    add_accounts(database.path, 3_000)
     written: list[int] = []
     with closing(sqlite3.connect(database.path, timeout=0.1, isolation_level=None)) as writer:
 
@@ -365,17 +359,8 @@ async def test_a_backup_may_lie_where_nobody_can_write(taken: Path, tmp_path: Pa
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
 
-async def query(database: str, statement: str) -> list[Any]:
-    connection = await asyncpg.connect(database)
-    try:
-        return [tuple(row) for row in await connection.fetch(statement)]
-    finally:
-        await connection.close()
-
-
-@needs_postgres
-async def test_postgresql_there_and_back(source: Path, file: Path, tmp_path: Path, postgres: Postgres) -> None:
-    database, other, back = await postgres.new_database(), await postgres.new_database(), tmp_path / "back.db"
+async def test_postgresql_there_and_back(source: Path, file: Path, tmp_path: Path, new_database: NewDatabase) -> None:
+    database, other, back = new_database(), new_database(), tmp_path / "back.db"
     await copy_database(url(source), database)
     file.parent.mkdir()
     info = await back_up(database, file, hosts=["chat.example"])
@@ -390,69 +375,77 @@ async def test_postgresql_there_and_back(source: Path, file: Path, tmp_path: Pat
     assert await query(other, "SELECT 1 FROM accounts WHERE roster_version <> roster_floor") == []
 
 
-@needs_postgres
-async def test_postgresql_is_written_to_meanwhile(source: Path, file: Path, postgres: Postgres) -> None:
-    database = await postgres.new_database()
-    await copy_database(url(source), database)
+async def test_postgresql_is_written_to_meanwhile(
+    source: Path, file: Path, postgresql: Postgresql, gate: Gate
+) -> None:
+    """A server has it open and commits between all steps of the backup, which has nothing of that."""
+    name = postgresql.new_database()
+    await copy_database(url(source), postgresql.url(name))
+    server = await Database.open(postgresql.url(name), on_settled=gate.on_settled)
+    gate.attach(server.writer)
     file.parent.mkdir()
     number = 100
 
     def report(table: str, _: int, __: int) -> None:
         nonlocal number
         number += 1
-        subprocess.run(
-            [sys.executable, "-c", "import asyncio, asyncpg, sys\nasync def main():\n"
-             "    connection = await asyncpg.connect(sys.argv[1])\n    await connection.execute(sys.argv[2])\n"
-             "    await connection.close()\nasyncio.run(main())", database,
-             f"INSERT INTO vcards VALUES ({number}, ''); INSERT INTO secrets VALUES ('{number}', '')"], check=True,
-        )  # fmt: skip
+        postgresql.sql(name, f"INSERT INTO vcards VALUES ({number}, ''); INSERT INTO secrets VALUES ('{number}', '')")
+        gate.submit(Write(insert(schema.secrets), {"name": f"server's {number}", "value": b""}))
 
-    info = await back_up(database, file, hosts=[], report=report)
+    info = await back_up(postgresql.url(name), file, hosts=[], report=report)
     assert number > 110
     assert info.rows == dict.fromkeys(info.rows, 12)
-    assert await query(database, "SELECT count(*) FROM vcards") == [(12 + number - 100,)]
+    await gate.settled()
+    assert gate.errors() == {}
+    assert len(await server.fetch(select(schema.vcards))) == 12 + number - 100
+    assert len(await server.fetch(select(schema.secrets))) == 12 + 2 * (number - 100)
+    await server.close()
 
 
-@needs_postgres
-async def test_postgresql_with_force_keeps_the_old_tables(source: Path, taken: Path, postgres: Postgres) -> None:
-    database = await postgres.new_database()
+async def test_postgresql_with_force_keeps_the_old_tables(source: Path, taken: Path, new_database: NewDatabase) -> None:
+    database = new_database()
     await copy_database(url(source), database)
     await query(database, "DELETE FROM accounts WHERE id <> 1")
     with pytest.raises(TransferError, match="--force"):
         await restore(taken, database)
     assert await query(database, "SELECT id FROM accounts") == [(1,)]
-    for schema in ("before_restore", "before_restore_2"):
+    for aside in ("before_restore", "before_restore_2"):
         await restore(taken, database, force=True)
         assert await query(database, "SELECT count(*) FROM accounts") == [(12,)]
-        assert len(await query(database, f"SELECT id FROM {schema}.accounts")) == (12 if "2" in schema else 1)
+        assert len(await query(database, f"SELECT id FROM {aside}.accounts")) == (12 if "2" in aside else 1)
 
 
-@needs_postgres
-async def test_postgresql_after_a_restore_that_died(source: Path, taken: Path, postgres: Postgres) -> None:
-    database = await postgres.new_database()
+async def test_postgresql_after_a_restore_that_died(source: Path, taken: Path, new_database: NewDatabase) -> None:
+    database = new_database()
     await copy_database(url(source), database)
     await query(database, "DELETE FROM accounts WHERE id <> 1")
     die("before-replacing", RESTORE, database, str(taken))
     assert await query(database, "SELECT id FROM accounts") == [(1,)]
 
 
-@needs_postgres
-async def test_postgresql_of_an_older_version(tmp_path: Path, file: Path, postgres: Postgres) -> None:
+async def test_postgresql_of_an_older_version(tmp_path: Path, file: Path, new_database: NewDatabase) -> None:
     """The database was not migrated yet, and is backed up as it is; then it is restored and migrated."""
-    old, database = tmp_path / "old.db", await postgres.new_database()
-    make_database(old, "0001")
-    add_account(old, 7)
+    old, database = new_database(), new_database()
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=Address.parse(old).connect, poolclass=NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(lambda sync: command.upgrade(alembic_config(sync), "0001"))
+    await query(old, "INSERT INTO accounts (id, localpart, domain, created_at) VALUES (7, 'user7', 'chat.example', 1)")
     file.parent.mkdir()
-    await back_up(url(old), file, hosts=[])
-    await restore(file, database)
+    info = await back_up(old, file, hosts=[])
+    assert (info.schema, info.rows["accounts"]) == ("0001", 1)
+    assert "vcards" not in info.rows
+    assert await query(old, "SELECT version_num FROM alembic_version") == [("0001",)], "as it was"
+    for target in (database, url(tmp_path / "target.db")):
+        await restore(file, target)
+        server = await Database.open(target)
+        assert [(row.id, row.skeleton) for row in await server.fetch(select(schema.accounts))] == [(7, "")]
+        await server.close()
     assert await query(database, "SELECT version_num FROM alembic_version") == [(revisions()[-1],)]
-    assert await query(database, "SELECT id, skeleton FROM accounts") == [(7, "")]
 
 
-@needs_postgres
-async def test_postgresql_with_a_damaged_backup_stays_empty(taken: Path, postgres: Postgres) -> None:
+async def test_postgresql_with_a_damaged_backup_stays_empty(taken: Path, new_database: NewDatabase) -> None:
     run(taken, "DELETE FROM vcards WHERE account_id = 1")
-    database = await postgres.new_database()
+    database = new_database()
     with pytest.raises(TransferError, match="vcards has 12 rows"):
         await restore(taken, database)
     assert await query(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []

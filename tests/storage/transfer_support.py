@@ -1,17 +1,21 @@
-"""Rows that try everything, and a look at all that a SQLite file holds."""
+"""Rows that try everything, and a look at all that a database holds."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from sqlalchemy import URL, BigInteger, Boolean, Column, Integer, LargeBinary, Table, create_engine, insert
 
 from xmppchat.storage import schema
 from xmppchat.storage.migrate import alembic_config
+
+#: Makes an empty database of PostgreSQL; its URL.
+NewDatabase = Callable[[], str]
 
 TEXTS = (
     "", " ", "'\"\\;-- DROP", "\x01\x08\x7f\x85\u2028", "\ufeff\ufffe\uffff", "e\u0301 é", "👩‍👩‍👧 \U0010ffff",
@@ -90,3 +94,21 @@ def add_account(path: Path, number: int, version: int = 0) -> None:
     """An account more."""
     names = "id, localpart, domain, created_at, roster_version"
     run(path, f"INSERT INTO accounts ({names}) VALUES (?, ?, 'chat.example', 1, ?)", number, f"user{number}", version)
+
+
+def add_accounts(path: Path, count: int) -> None:
+    """Many accounts more."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO accounts (id, localpart, domain, created_at) VALUES (?, ?, 'chat.example', 1)",
+            ((number, f"user{number}") for number in range(count)),
+        )
+
+
+async def query(url: str, statement: str) -> list[Any]:
+    """Run one statement in a PostgreSQL database; its rows."""
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(statement)]
+    finally:
+        await connection.close()

@@ -16,7 +16,8 @@ def copy(source: str, target: str, config: str) -> None:
 
     loaded = backup.load(config)
     with backup.progress("copy") as report:
-        rows = asyncio.run(copy_database(source or loaded.storage.full_url, target or loaded.storage.full_url, report))
+        configured = loaded.storage.full_url
+        rows = asyncio.run(copy_database(source or configured, target or configured, report))
     print(f"copied {backup.total(rows)} in {len(rows)} tables, compared one by one")
     if target:
         print(f'to use it, set url = "{_without_password(target)}" in [storage], and start the server')

@@ -17,11 +17,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from sqlalchemy import Executable, case, make_url, update
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Executable, case, update
 
 from xmppchat.core.crash_points import crash_point
 from xmppchat.storage import schema, transfer, transfer_sqlite
+from xmppchat.storage.database import require_driver
+from xmppchat.storage.postgresql import is_postgresql
 from xmppchat.storage.sqlite import ProcessLock, database_path
 from xmppchat.storage.transfer import INFO_TABLE, VERSION_TABLE, Report, Source, Target, TransferError, silent
 from xmppchat.storage.transfer_sqlite import SqliteFile, SqliteSource
@@ -45,16 +46,13 @@ class BackupInfo:
     configuration: str = ""
 
 
-def is_postgresql(url: str) -> bool:
+def uses_postgresql(url: str) -> bool:
     """Whether `url` is a PostgreSQL database, else it is a SQLite one. Raises DatabaseError for what is neither."""
-    try:
-        backend = make_url(url).get_backend_name()
-    except ArgumentError:
-        backend = ""
-    if backend == "postgresql":
-        return True
-    database_path(url)
-    return False
+    if not is_postgresql(url):
+        database_path(url)
+        return False
+    require_driver()
+    return True
 
 
 # --- backup ----------------------------------------------------------------------------------------------------------
@@ -69,7 +67,7 @@ async def back_up(
     """
     with transfer_sqlite.new_file(file) as partial:
         taken_at = datetime.now(UTC)
-        if is_postgresql(url):
+        if uses_postgresql(url):
             await _from_postgresql(url, partial, report)
         else:
             _from_sqlite(database_path(url), partial, report)
@@ -180,7 +178,7 @@ async def restore(file: Path, url: str, *, force: bool = False, report: Report =
     :class:`~xmppchat.storage.faults.DatabaseError`.
     """
     with open_backup(file) as (connection, info):
-        if is_postgresql(url):
+        if uses_postgresql(url):
             from xmppchat.storage import transfer_postgresql
 
             async with transfer_postgresql.replacing(url, force=force) as target:
@@ -235,7 +233,7 @@ async def copy_database(source: str, target: str, report: Report = silent) -> di
 
 @asynccontextmanager
 async def _standing_still(url: str) -> AsyncIterator[Source]:
-    if is_postgresql(url):
+    if uses_postgresql(url):
         from xmppchat.storage import transfer_postgresql
 
         async with transfer_postgresql.reading(url, alone=True) as source:
@@ -253,7 +251,7 @@ async def _standing_still(url: str) -> AsyncIterator[Source]:
 
 @asynccontextmanager
 async def _coming_to_be(url: str) -> AsyncIterator[Target]:
-    if is_postgresql(url):
+    if uses_postgresql(url):
         from xmppchat.storage import transfer_postgresql
 
         async with transfer_postgresql.replacing(url, force=False) as target:

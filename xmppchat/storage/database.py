@@ -65,12 +65,9 @@ class Database(ABC):
         """
         if not is_postgresql(url):
             return await SqliteDatabase.open_path(database_path(url), on_settled, extra_tables, busy_timeout)
-        try:
-            from xmppchat.storage.postgresql.database import PostgresqlDatabase
-        except ModuleNotFoundError as error:
-            if error.name != "asyncpg":
-                raise
-            raise DatabaseError("PostgreSQL needs a package more: pip install 'xmppchat[postgres]'") from None
+        require_driver()
+        from xmppchat.storage.postgresql.database import PostgresqlDatabase
+
         return await PostgresqlDatabase.open_url(
             url, on_settled=on_settled, extra_tables=extra_tables, patience=busy_timeout
         )
@@ -93,6 +90,16 @@ class Database(ABC):
     @abstractmethod
     async def integrity_check(self) -> list[str]:
         """What is wrong with the database, nothing if it is sound."""
+
+
+def require_driver() -> None:
+    """Raise :class:`DatabaseError` where the package for PostgreSQL is not installed."""
+    try:
+        import asyncpg  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise DatabaseError("PostgreSQL needs a package more: pip install 'xmppchat[postgres]'") from None
 
 
 class SqliteDatabase(Database):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Table, inspect, make_url, text
+import asyncpg
+import structlog
+from sqlalchemy import Connection, Executable, Table, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from xmppchat.core.crash_points import crash_point
 from xmppchat.storage import schema
-from xmppchat.storage.faults import DatabaseInUse
 from xmppchat.storage.migrate import alembic_config
-from xmppchat.storage.postgresql import LOCK
+from xmppchat.storage.postgresql import ownership
+from xmppchat.storage.postgresql.address import Address, check_server
+from xmppchat.storage.postgresql.faults import reason
+from xmppchat.storage.postgresql.link import FAILURES, make_synchronous
 from xmppchat.storage.transfer import (
     BATCH,
     MADE_BY_ITSELF,
@@ -30,8 +35,8 @@ from xmppchat.storage.transfer import (
     third_party_tables,
 )
 
-#: How long opening a connection may take, s.
-CONNECT_SECONDS = 10.0
+log = structlog.get_logger(__name__)
+
 #: The schema that tables are moved to when a restore is forced.
 ASIDE = "before_restore"
 
@@ -59,7 +64,7 @@ class PostgresSource(Source):
         return int(found.scalar_one())
 
     async def batches(self, table: Table) -> AsyncIterator[list[Row]]:
-        driver = await self._driver()
+        driver = await driver_of(self.connection)
         rows: list[Row] = []
         # Read to its end it is closed, and the table may be altered again.
         select = f"SELECT {columns_of(table)} FROM {quoted(table.name)}"  # noqa: S608
@@ -70,10 +75,6 @@ class PostgresSource(Source):
                 rows = []
         if rows:
             yield rows
-
-    async def _driver(self) -> Any:
-        """asyncpg's own connection, which knows COPY and cursors."""
-        return (await self.connection.get_raw_connection()).driver_connection
 
 
 class PostgresTarget(PostgresSource, Target):
@@ -120,7 +121,7 @@ class PostgresTarget(PostgresSource, Target):
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
         columns = [column.name for column in table.columns]
         _refuse_nul(table.name, columns, rows)
-        driver = await self._driver()
+        driver = await driver_of(self.connection)
         try:
             await driver.copy_records_to_table(table.name, records=rows, columns=columns)
         except (OverflowError, TypeError, ValueError) as error:
@@ -160,12 +161,13 @@ def _create_missing(connection: Connection, tables: Iterable[Table]) -> None:
 async def reading(url: str, *, alone: bool = False) -> AsyncIterator[PostgresSource]:
     """The database at `url` as it is now; a server may go on writing to it, unless `alone`.
 
-    Raises :class:`~xmppchat.storage.faults.DatabaseInUse`, :class:`TransferError`.
+    Raises :class:`~xmppchat.storage.faults.DatabaseInUse`, :class:`~xmppchat.storage.faults.DatabaseError`.
     """
-    async with _connection(url, isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection:
-        if alone:
-            await _lock(connection, printable(url))
-        yield PostgresSource(connection, printable(url))
+    address = Address.parse(url)
+    async with _connection(address, isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection:
+        if alone:  # before the transaction begins: what it sees is what the last server left
+            await ownership.lock(await driver_of(connection), address.name)
+        yield PostgresSource(connection, address.name)
 
 
 @asynccontextmanager
@@ -173,32 +175,35 @@ async def replacing(url: str, *, force: bool) -> AsyncIterator[PostgresTarget]:
     """Make the tables in the database at `url` anew, all or nothing.
 
     No server may use it. Tables that hold something are refused; with `force` they are moved to the schema
-    ``before_restore``. Raises :class:`~xmppchat.storage.faults.DatabaseInUse`, :class:`TransferError`.
+    ``before_restore``. Raises :class:`~xmppchat.storage.faults.DatabaseInUse`,
+    :class:`~xmppchat.storage.faults.DatabaseError`.
     """
-    async with _connection(url) as connection, connection.begin():
-        await _lock(connection, printable(url))
-        yield PostgresTarget(connection, printable(url), force=force)
-        crash_point("before-replacing")
+    address = Address.parse(url)
+    async with _connection(address) as connection:
+        driver = await driver_of(connection)
+        await ownership.lock(driver, address.name)
+        for danger in await check_server(driver, address.name):
+            log.warning("the database is not safe", database=address.name, reason=danger)
+        await make_synchronous(driver)
+        async with connection.begin():
+            await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{ownership.CLAIM_SECONDS:g}s'")
+            # A server that has lost its connections to the database, and so its lock, must not come back to this one.
+            await ownership.set_epoch(driver, secrets.randbits(62))
+            yield PostgresTarget(connection, address.name, force=force)
+            crash_point("before-replacing")
 
 
 @asynccontextmanager
-async def _connection(url: str, **options: Any) -> AsyncIterator[AsyncConnection]:
-    name = printable(url)
-    try:
-        import asyncpg
-    except ModuleNotFoundError as error:
-        raise TransferError(f"PostgreSQL needs a driver: pip install 'xmppchat[postgres]' ({error})") from None
+async def _connection(address: Address, **options: Any) -> AsyncIterator[AsyncConnection]:
     engine = create_async_engine(
-        "postgresql+asyncpg://", poolclass=NullPool, hide_parameters=True,
-        # The driver reads the URL itself: it knows more options than SQLAlchemy.
-        async_creator=lambda: asyncpg.connect(url, timeout=CONNECT_SECONDS),
+        "postgresql+asyncpg://", async_creator=address.connect, poolclass=NullPool, hide_parameters=True
     )
-    with translated(name):
+    with translated(address.name):
         connection = engine.connect()
         try:
             await connection.start()
-        except (OSError, TimeoutError) as error:
-            raise TransferError(f"{name} cannot be reached: {error or 'no answer'}") from error
+        except FAILURES as error:
+            raise address.refused(error) from error
         try:
             await connection.execution_options(**options)
             yield connection
@@ -206,26 +211,17 @@ async def _connection(url: str, **options: Any) -> AsyncIterator[AsyncConnection
             await connection.close()
 
 
-async def _lock(connection: AsyncConnection, name: str) -> None:
-    """The lock of a server, until the end of the transaction."""
-    found = await connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": LOCK})
-    if not found.scalar_one():
-        raise DatabaseInUse(f"{name} is in use by a server: stop it first")
-
-
-def printable(url: str) -> str:
-    """The URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
+async def driver_of(connection: AsyncConnection) -> Any:
+    """asyncpg's own connection, which knows COPY and cursors. It is in the same transaction, once that has begun."""
+    return (await connection.get_raw_connection()).driver_connection
 
 
 @contextmanager
 def translated(name: str) -> Iterator[None]:
     """Errors of PostgreSQL's and its driver's inside are told in words."""
-    import asyncpg
-
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise TransferError(f"{name}: {error.args[0] if error.args else error}; nothing was changed") from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError, TimeoutError) as error:
+        raise TransferError(f"{name}: {reason(error)}; nothing was changed") from error
     except DBAPIError as error:
         raise TransferError(f"{name}: {error.orig}; nothing was changed") from error

@@ -92,7 +92,7 @@ class Link:
         self.drop()
         connection = await self._address.connect(**self._settings)
         try:
-            await connection.execute(_SYNCHRONOUS, timeout=CONNECT_SECONDS)
+            await make_synchronous(connection)
             if self.identity is not None:
                 # The server may not have noticed yet: what it holds would be in our way.
                 await connection.execute(_END, *self.identity, timeout=CONNECT_SECONDS)
@@ -109,6 +109,11 @@ class Link:
     def _on_end(self, connection: Any) -> None:
         if connection is self._connection:
             self.lost.set()
+
+
+async def make_synchronous(connection: asyncpg.Connection) -> None:
+    """Let no COMMIT of this connection return before it is on the server's disk, whatever the server is set to."""
+    await connection.execute(_SYNCHRONOUS, timeout=CONNECT_SECONDS)
 
 
 async def roll_back(connection: asyncpg.Connection) -> None:

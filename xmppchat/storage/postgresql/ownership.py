@@ -65,11 +65,7 @@ class Ownership:
     async def take(self) -> asyncpg.Connection:
         """Take the lock; returns its connection. Raises :class:`DatabaseInUse`, :class:`DatabaseError`."""
         connection = await self._link.open()
-        deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
-        while not await _try_lock(connection):
-            if asyncio.get_running_loop().time() > deadline:
-                raise in_use(self.name, await holder(connection))
-            await asyncio.sleep(_PAUSE)
+        await lock(connection, self.name)
         return connection
 
     async def claim(self) -> None:
@@ -77,10 +73,7 @@ class Ownership:
         connection = await self._link.use(0)
         try:
             async with connection.transaction():
-                await connection.execute(_MAKE)
-                if await connection.execute(_CLAIM, self.epoch) == "UPDATE 0":
-                    await connection.execute(_FILL)
-                    await connection.execute(_CLAIM, self.epoch)
+                await set_epoch(connection, self.epoch)
         except asyncpg.LockNotAvailableError:
             raise DatabaseError(
                 f"{self.name} has an open transaction of a server that is gone; end it (pg_stat_activity), start again"
@@ -147,6 +140,23 @@ class Ownership:
                 self.refuse(f"{found[2] or 'another program'} has taken the database over")
                 return
             await asyncio.sleep(_PAUSE)  # it is our own old one, about to end
+
+
+async def lock(connection: asyncpg.Connection, name: str) -> None:
+    """Take the lock of a server, until `connection` ends. Raises :class:`DatabaseInUse`."""
+    deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
+    while not await _try_lock(connection):
+        if asyncio.get_running_loop().time() > deadline:
+            raise in_use(name, await holder(connection))
+        await asyncio.sleep(_PAUSE)
+
+
+async def set_epoch(connection: asyncpg.Connection, epoch: int) -> None:
+    """Shut out every server that has begun with another epoch; to be called in a transaction, with the lock in hand."""
+    await connection.execute(_MAKE)
+    if await connection.execute(_CLAIM, epoch) == "UPDATE 0":
+        await connection.execute(_FILL)
+        await connection.execute(_CLAIM, epoch)
 
 
 async def holder(connection: asyncpg.Connection) -> tuple[int, Any, str] | None:
