@@ -3,20 +3,22 @@
 Senders write to people who are offline, and add contacts, one thing after the other; each is acknowledged before the
 next. Whatever was acknowledged before the backup began must be in it, nothing that was sent after it ended may be, and
 of each sender it must hold the first so many things, without a gap: a state that the server really was in. A second
-server, started on what was restored, serves logins, rosters and messages.
+server, started on what was restored, serves logins, rosters and messages, on the same kind of database or on another.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from live_server import Certificates, LiveServer, make_certificates
+from peers.postgresql import Postgresql
 
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.namespaces import NS
@@ -33,24 +35,56 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
+#: Makes the [storage] of a server.
+NewStorage = Callable[[str], str]
+
+
 @pytest.fixture
-def server(tmp_path: Path, certificates: Certificates) -> Iterator[LiveServer]:
-    with new_server(tmp_path / "first", certificates) as running:
-        fill(running)
+def new_storage(request: pytest.FixtureRequest) -> NewStorage:
+    """Where a server keeps its data: in its own file, or in a new database of PostgreSQL's."""
+
+    def make(kind: str) -> str:
+        if kind == "sqlite":
+            return ""
+        postgresql: Postgresql = request.getfixturevalue("postgresql")
+        return f'\n[storage]\nurl = "{postgresql.url(postgresql.new_database())}"\n'
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def server(
+    request: pytest.FixtureRequest, tmp_path: Path, certificates: Certificates, new_storage: NewStorage
+) -> Iterator[LiveServer]:
+    storage = new_storage(request.param)
+    with new_server(tmp_path / "first", certificates, storage) as running:
+        if storage:
+            postgresql: Postgresql = request.getfixturevalue("postgresql")
+            postgresql.sql(storage.split("/")[3].partition("?")[0], FILL_POSTGRESQL)
+        else:
+            fill(running)
         yield running
 
 
-def new_server(directory: Path, certificates: Certificates) -> LiveServer:
+def new_server(directory: Path, certificates: Certificates, storage: str) -> LiveServer:
     """A server where rates do not disturb, not running."""
     server = LiveServer(directory, certificates, init=("--registration", "open"))
     server.prepare()
     text = server.config_file.read_text()
-    server.config_file.write_text(f'{text}\n[limits]\nprofile = "benchmark"\n')
+    server.config_file.write_text(f'{text}\n[limits]\nprofile = "benchmark"\n{storage}')
     return server
 
 
+#: Messages that nobody fetches, so that the copy takes a while.
+FILL_POSTGRESQL = """
+    INSERT INTO offline_messages
+    SELECT number, 1, 1, 'someone@far.example', 900, decode(repeat('78', 900), 'hex')
+    FROM generate_series(0, 39999) AS number
+"""
+
+
 def fill(server: LiveServer) -> None:
-    """Messages that nobody fetches, so that the copy takes a while."""
+    """The same in SQLite."""
     connection = sqlite3.connect(server.directory / "data" / "xmppchat.db", timeout=30)
     rows = ((number, 1, 1, "someone@far.example", 900, b"x" * 900) for number in range(40_000))
     with connection:
@@ -174,7 +208,7 @@ async def check(server: LiveServer, least: dict[str, int], most: dict[str, int])
 
 
 async def test_it_holds_what_was_true_at_its_instant(
-    server: LiveServer, tmp_path: Path, certificates: Certificates
+    server: LiveServer, tmp_path: Path, certificates: Certificates, new_storage: NewStorage
 ) -> None:
     files: list[tuple[Path, dict[str, int], dict[str, int]]] = []
     async with load(server) as senders:
@@ -188,11 +222,21 @@ async def test_it_holds_what_was_true_at_its_instant(
             files.append((file, least, most))
         await stride(senders)
     server.stop()
-    for file, least, most in files:
-        second = new_server(tmp_path / f"from-{file.name}", certificates)
+    for (file, least, most), kind in zip(files, ("sqlite", "postgresql", "sqlite"), strict=True):
+        second = new_server(tmp_path / f"from-{file.name}", certificates, new_storage(kind))
         second.run("restore", str(file), "--config", str(second.config_file))
         with second:
             await check(second, least, most)
+            await asyncio.to_thread(refused, second, file)
+
+
+def refused(server: LiveServer, file: Path) -> None:
+    """While it runs, nobody puts another database in the place of its own."""
+    command = [server.program, "restore", str(file), "--force", "--config", str(server.config_file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "stop that server first" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 async def test_kill_9_of_the_backup_leaves_no_file_and_the_server_works_on(server: LiveServer, tmp_path: Path) -> None:
