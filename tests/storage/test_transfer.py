@@ -285,6 +285,12 @@ async def test_a_server_that_cannot_be_reached_is_named_without_password(source:
     assert "sesame" not in str(caught.value)
 
 
+async def test_a_database_in_another_encoding_is_refused(source: Path, postgresql: Postgresql) -> None:
+    postgresql.sql("postgres", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    with pytest.raises(DatabaseError, match="has the encoding LATIN1"):
+        await copy_database(url(source), postgresql.url("latin"))
+
+
 async def test_a_refused_login_is_told_without_password(source: Path, postgresql: Postgresql) -> None:
     wrong = postgresql.url("verona").replace("postgres@", "romeo:sesame@")
     with pytest.raises(DatabaseError, match="does not exist") as caught:
