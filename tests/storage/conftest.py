@@ -15,9 +15,10 @@ import pytest
 import structlog
 from peers.postgresql import Postgresql
 from storage_support import TABLES, Gate
-from transfer_support import NewDatabase
+from transfer_support import NewDatabase, fill, make_database, url_of
 
 from xmppchat.storage import schema
+from xmppchat.storage.backup import back_up
 from xmppchat.storage.database import Database, SqliteDatabase
 
 
@@ -84,8 +85,16 @@ def postgresql_url(postgresql: Postgresql, postgresql_name: str) -> str:
 
 
 @pytest.fixture
-def new_database(postgresql: Postgresql) -> NewDatabase:
-    return lambda: postgresql.url(postgresql.new_database())
+def new_database(postgresql: Postgresql) -> Iterator[NewDatabase]:
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(postgresql.new_database())
+        return postgresql.url(names[-1])
+
+    yield make
+    for name in names:
+        postgresql.drop(name)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -113,3 +122,28 @@ async def sqlite_database(sqlite_url: str, gate: Gate) -> AsyncIterator[SqliteDa
     gate.attach(database.writer)
     yield database
     await database.close()
+
+
+# --- transfers --------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A SQLite database with hostile rows in each table."""
+    path = tmp_path / "source.db"
+    make_database(path)
+    fill(path)
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where the backup goes."""
+    return tmp_path / "backups" / "file"
+
+
+@pytest.fixture
+async def taken(source: Path, file: Path) -> Path:
+    """A backup of `source`."""
+    file.parent.mkdir()
+    await back_up(url_of(source), file, hosts=["chat.example"])
+    return file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import asyncpg
@@ -112,8 +112,10 @@ async def test_the_writer_is_as_safe_as_it_gets(
 # --- migrations -------------------------------------------------------------------------------------------------------
 
 @pytest.fixture
-def empty_name(postgresql: Postgresql) -> str:
-    return postgresql.new_database()
+def empty_name(postgresql: Postgresql) -> Iterator[str]:
+    name = postgresql.new_database()
+    yield name
+    postgresql.drop(name)
 
 
 @pytest.fixture

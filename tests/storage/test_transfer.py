@@ -14,7 +14,17 @@ import pytest
 from peers.postgresql import Postgresql
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, LargeBinary, MetaData, Table, Text
 from storage_support import until
-from transfer_support import NewDatabase, add_account, add_accounts, contents, fill, indexes, make_database, query, run
+from transfer_support import (
+    NewDatabase,
+    add_account,
+    add_accounts,
+    contents,
+    indexes,
+    make_database,
+    query,
+    run,
+    url_of,
+)
 
 from xmppchat.storage import schema, transfer_postgresql
 from xmppchat.storage.backup import back_up, copy_database, restore
@@ -30,15 +40,6 @@ from xmppchat.storage.transfer_sqlite import SqliteFile
 
 #: Makes a table with a name and columns.
 AddTable = Callable[..., Table]
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """A SQLite database with hostile rows in each table."""
-    path = tmp_path / "source.db"
-    make_database(path)
-    fill(path)
-    return path
 
 
 @pytest.fixture
@@ -58,10 +59,6 @@ def notes(add_table: AddTable) -> Table:
     )  # fmt: skip
 
 
-def url(path: Path) -> str:
-    return f"sqlite:///{path}"
-
-
 async def tables(database: str) -> list[str]:
     """The tables of a PostgreSQL database."""
     return [row[0] for row in await query(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
@@ -72,11 +69,11 @@ async def test_to_postgresql_and_back_is_the_same_row_for_row(
 ) -> None:
     middle, back = new_database(), tmp_path / "back.db"
     reports: list[tuple[str, int, int]] = []
-    moved = await copy_database(url(source), middle, lambda *report: reports.append(report))
+    moved = await copy_database(url_of(source), middle, lambda *report: reports.append(report))
     assert moved == {table.name: 12 for table in schema.TABLES}
     assert ("offline_messages", 12, 12) in reports
     assert await query(middle, "SELECT count(*) FROM offline_messages WHERE id = 9223372036854775807") == [(1,)]
-    assert await copy_database(middle, url(back)) == moved
+    assert await copy_database(middle, url_of(back)) == moved
     assert contents(back) == contents(source)
     assert indexes(back) == indexes(source)
     assert back.stat().st_mode & 0o777 == 0o600
@@ -87,8 +84,8 @@ async def test_more_rows_than_one_batch(tmp_path: Path, new_database: NewDatabas
     make_database(source)
     add_accounts(source, 1_001)
     middle = new_database()
-    assert (await copy_database(url(source), middle))["accounts"] == 1_001
-    await copy_database(middle, url(back))
+    assert (await copy_database(url_of(source), middle))["accounts"] == 1_001
+    await copy_database(middle, url_of(back))
     assert contents(back) == contents(source)
 
 
@@ -97,8 +94,8 @@ async def test_tables_of_third_parties_go_along(tmp_path: Path, new_database: Ne
     make_database(source, extra=(notes,))
     run(source, f'INSERT INTO "{notes.name}" VALUES (1, NULL, NULL, NULL), (2, ?, 1, ?)', "ä", b"\0")
     middle = new_database()
-    assert (await copy_database(url(source), middle))[notes.name] == 2
-    await copy_database(middle, url(back))
+    assert (await copy_database(url_of(source), middle))[notes.name] == 2
+    await copy_database(middle, url_of(back))
     assert contents(back) == contents(source)
 
 
@@ -106,7 +103,7 @@ async def test_a_table_that_nobody_knows_is_not_lost_silently(source: Path, new_
     run(source, "CREATE TABLE widgets (id INTEGER)")
     target = new_database()
     with pytest.raises(TransferError, match="widgets: no loaded component has such a table"):
-        await copy_database(url(source), target)
+        await copy_database(url_of(source), target)
     assert await tables(target) == []
 
 
@@ -115,8 +112,8 @@ async def test_tables_of_other_programs_stay_where_they_are(
 ) -> None:
     middle, back = new_database(), tmp_path / "back.db"
     await query(middle, "CREATE TABLE shop (id bigint)")
-    await copy_database(url(source), middle)
-    await copy_database(middle, url(back))
+    await copy_database(url_of(source), middle)
+    await copy_database(middle, url_of(back))
     assert contents(back) == contents(source)
     assert "shop" in await tables(middle)
 
@@ -124,7 +121,7 @@ async def test_tables_of_other_programs_stay_where_they_are(
 async def test_a_type_that_cannot_be_moved_is_refused(tmp_path: Path, add_table: AddTable) -> None:
     make_database(tmp_path / "source.db", extra=(add_table("clock", Column("at", DateTime, primary_key=True)),))
     with pytest.raises(TransferError, match=r"clock\.at"):
-        await copy_database(url(tmp_path / "source.db"), url(tmp_path / "target.db"))
+        await copy_database(url_of(tmp_path / "source.db"), url_of(tmp_path / "target.db"))
     assert not (tmp_path / "target.db").exists()
 
 
@@ -132,7 +129,7 @@ async def test_a_text_with_nul_is_named(source: Path, new_database: NewDatabase)
     run(source, "UPDATE audit_log SET error = 'a' || char(0) WHERE id = 9223372036854775807")
     target = new_database()
     with pytest.raises(TransferError, match=r"audit_log\.error: the row 9223372036854775807 has the character 0"):
-        await copy_database(url(source), target)
+        await copy_database(url_of(source), target)
     assert await tables(target) == [], "all or nothing"
 
 
@@ -140,7 +137,7 @@ async def test_a_value_of_another_type_is_refused(source: Path, new_database: Ne
     run(source, "UPDATE offline_messages SET size = 2147483648 WHERE id = 1")  # no 32-bit integer
     target = new_database()
     with pytest.raises(TransferError, match="int32"):
-        await copy_database(url(source), target)
+        await copy_database(url_of(source), target)
     assert await tables(target) == []
 
 
@@ -163,9 +160,9 @@ async def test_what_does_not_arrive_as_it_was_is_noticed(
 
     monkeypatch.setattr(target_class, "insert", damaging)
     empty, path = new_database(), tmp_path / "new.db"
-    target = empty if target_class is PostgresTarget else url(path)
+    target = empty if target_class is PostgresTarget else url_of(path)
     with pytest.raises(TransferError, match="vcards: of 12 rows 12 were read"):
-        await copy_database(url(source), target)
+        await copy_database(url_of(source), target)
     assert await tables(empty) == []
     assert not list(tmp_path.glob("new.db*[!k]")), "nothing but the lock"
 
@@ -177,10 +174,10 @@ async def test_a_database_that_holds_something_is_no_target(
     make_database(other)
     add_account(other, 7)
     before = contents(other)
-    await copy_database(url(other), database)
-    for target in (url(other), database):
+    await copy_database(url_of(other), database)
+    for target in (url_of(other), database):
         with pytest.raises(TransferError, match="holds something already"):
-            await copy_database(url(source), target)
+            await copy_database(url_of(source), target)
     assert contents(other) == before
     assert await query(database, "SELECT id FROM accounts") == [(7,)]
 
@@ -191,10 +188,10 @@ async def test_a_target_with_what_a_first_start_makes_is_empty(
     fresh, database, back = tmp_path / "fresh.db", new_database(), tmp_path / "back.db"
     make_database(fresh)
     run(fresh, "INSERT INTO secrets VALUES ('made at start', ?)", b"1")
-    await copy_database(url(fresh), database)
-    for target in (database, url(fresh)):
-        await copy_database(url(source), target)
-    await copy_database(database, url(back))
+    await copy_database(url_of(fresh), database)
+    for target in (database, url_of(fresh)):
+        await copy_database(url_of(source), target)
+    await copy_database(database, url_of(back))
     assert contents(fresh) == contents(back) == contents(source)
 
 
@@ -203,11 +200,11 @@ async def test_a_running_server_on_either_side_refuses(source: Path, tmp_path: P
     for used, (of, to) in ((source, (source, path)), (path, (source, path))):
         lock = ProcessLock.take(used)
         with pytest.raises(DatabaseInUse, match=f"{used} is in use"):
-            await copy_database(url(of), url(to))
+            await copy_database(url_of(of), url_of(to))
         lock.release()
     database = new_database()
     server = await Database.open(database)
-    for here, there in ((url(source), database), (database, url(path))):
+    for here, there in ((url_of(source), database), (database, url_of(path))):
         with pytest.raises(DatabaseInUse, match=r"in use by xmppchat, process .*: stop that server first"):
             await copy_database(here, there)
     file = tmp_path / "backup"
@@ -216,8 +213,8 @@ async def test_a_running_server_on_either_side_refuses(source: Path, tmp_path: P
         await restore(file, database, force=True)
     await server.close()
     assert not path.exists()
-    await copy_database(url(source), database)
-    await copy_database(database, url(path))
+    await copy_database(url_of(source), database)
+    await copy_database(database, url_of(path))
 
 
 async def test_no_server_starts_while_its_database_comes_to_be(source: Path, new_database: NewDatabase) -> None:
@@ -235,7 +232,7 @@ async def test_a_server_that_was_cut_off_meanwhile_does_not_come_back(source: Pa
     await owner.take()
     await owner.claim()
     await owner.close()
-    await copy_database(url(source), database)
+    await copy_database(url_of(source), database)
     owner.watch()
     await until(lambda: owner.refusal)
     assert "another server has used the database" in owner.refusal
@@ -244,16 +241,16 @@ async def test_a_server_that_was_cut_off_meanwhile_does_not_come_back(source: Pa
 
 async def test_the_same_database_twice_is_refused(source: Path) -> None:
     with pytest.raises(TransferError, match="the same database"):
-        await copy_database(url(source), url(source))
+        await copy_database(url_of(source), url_of(source))
 
 
 async def test_an_older_schema_is_migrated_where_it_arrives(tmp_path: Path, new_database: NewDatabase) -> None:
     old, database, back = tmp_path / "old.db", new_database(), tmp_path / "back.db"
     make_database(old, "0001")
     add_account(old, 7)
-    moved = await copy_database(url(old), database)
+    moved = await copy_database(url_of(old), database)
     assert set(moved) == {"accounts", "credentials", "roster_items", "offline_messages", "secrets"}
-    await copy_database(database, url(back))
+    await copy_database(database, url_of(back))
     assert contents(back)["alembic_version"] == [(revisions()[-1],)]
     assert [row[:4] for row in contents(back)["accounts"]] == [(7, "user7", "chat.example", 1)]
     assert contents(old)["alembic_version"] == [("0001",)], "the source stays as it is"
@@ -261,19 +258,19 @@ async def test_an_older_schema_is_migrated_where_it_arrives(tmp_path: Path, new_
 
 async def test_a_newer_schema_is_refused(source: Path, tmp_path: Path, new_database: NewDatabase) -> None:
     database = new_database()
-    await copy_database(url(source), database)
+    await copy_database(url_of(source), database)
     run(source, "UPDATE alembic_version SET version_num = '9999'")
     await query(database, "UPDATE alembic_version SET version_num = '9999'")
-    for of, to in ((url(source), new_database()), (database, url(tmp_path / "new.db"))):
+    for of, to in ((url_of(source), new_database()), (database, url_of(tmp_path / "new.db"))):
         with pytest.raises(SchemaTooNew, match="9999 and was written by a newer version"):
             await copy_database(of, to)
 
 
 @pytest.mark.parametrize("of", ["sqlite", "postgresql"])
 async def test_an_empty_source_is_refused(of: str, tmp_path: Path, new_database: NewDatabase) -> None:
-    source = url(tmp_path / "none.db") if of == "sqlite" else new_database()
+    source = url_of(tmp_path / "none.db") if of == "sqlite" else new_database()
     with pytest.raises(TransferError, match="first start"):
-        await copy_database(source, url(tmp_path / "new.db"))
+        await copy_database(source, url_of(tmp_path / "new.db"))
     assert not (tmp_path / "none.db").exists()
     assert not (tmp_path / "new.db").exists()
 
@@ -281,20 +278,20 @@ async def test_an_empty_source_is_refused(of: str, tmp_path: Path, new_database:
 async def test_a_server_that_cannot_be_reached_is_named_without_password(source: Path, tmp_path: Path) -> None:
     nowhere = f"postgresql://romeo:sesame@/verona?host={tmp_path}"
     with pytest.raises(DatabaseError, match=r"cannot be opened.*check that PostgreSQL runs there") as caught:
-        await copy_database(url(source), nowhere)
+        await copy_database(url_of(source), nowhere)
     assert "sesame" not in str(caught.value)
 
 
 async def test_a_database_in_another_encoding_is_refused(source: Path, postgresql: Postgresql) -> None:
-    postgresql.sql("postgres", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    postgresql.sql("postgres", "CREATE DATABASE copied_to_latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
     with pytest.raises(DatabaseError, match="has the encoding LATIN1"):
-        await copy_database(url(source), postgresql.url("latin"))
+        await copy_database(url_of(source), postgresql.url("copied_to_latin"))
 
 
 async def test_a_refused_login_is_told_without_password(source: Path, postgresql: Postgresql) -> None:
     wrong = postgresql.url("verona").replace("postgres@", "romeo:sesame@")
     with pytest.raises(DatabaseError, match="does not exist") as caught:
-        await copy_database(url(source), wrong)
+        await copy_database(url_of(source), wrong)
     assert "sesame" not in str(caught.value)
 
 
@@ -303,11 +300,11 @@ async def test_death_in_the_middle_leaves_nothing(
     source: Path, tmp_path: Path, new_database: NewDatabase, to: str
 ) -> None:
     path, database = tmp_path / "new.db", new_database()
-    target = url(path) if to == "sqlite" else database
+    target = url_of(path) if to == "sqlite" else database
     script = "import asyncio, sys; from xmppchat.storage.backup import copy_database; "
     script += "asyncio.run(copy_database(sys.argv[1], sys.argv[2]))"
     done = subprocess.run(
-        [sys.executable, "-c", script, url(source), target], env={**os.environ, "XC_CRASHPOINT": "before-replacing"},
+        [sys.executable, "-c", script, url_of(source), target], env={**os.environ, "XC_CRASHPOINT": "before-replacing"},
         capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 137, done.stderr
@@ -316,7 +313,7 @@ async def test_death_in_the_middle_leaves_nothing(
     async with asyncio.timeout(20):  # the other end notices that its client is gone
         while True:
             try:
-                await copy_database(url(source), target)
+                await copy_database(url_of(source), target)
                 break
             except DatabaseInUse:
                 await asyncio.sleep(0.01)

@@ -2,66 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from alembic import command
-from peers.postgresql import Postgresql
-from sqlalchemy import insert, select, text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
-from storage_support import Gate
-from transfer_support import NewDatabase, add_account, add_accounts, contents, fill, indexes, make_database, query, run
+from sqlalchemy import text
+from transfer_support import (
+    BACK_UP,
+    RESTORE,
+    add_account,
+    add_accounts,
+    contents,
+    die,
+    indexes,
+    make_database,
+    run,
+    url_of,
+    without_versions,
+)
 
-from xmppchat.core.commit_gate import Write
-from xmppchat.storage import backup, schema, transfer_sqlite
-from xmppchat.storage.backup import back_up, copy_database, open_backup, restore
+from xmppchat.storage import backup, transfer_sqlite
+from xmppchat.storage.backup import back_up, open_backup, restore
 from xmppchat.storage.database import Database
 from xmppchat.storage.faults import DatabaseInUse, SchemaTooNew
-from xmppchat.storage.migrate import alembic_config, revisions
-from xmppchat.storage.postgresql.address import Address
+from xmppchat.storage.migrate import revisions
 from xmppchat.storage.sqlite import ProcessLock
 from xmppchat.storage.transfer import TransferError
 
 ACCOUNTS = text("SELECT id FROM accounts")
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """A SQLite database with hostile rows in each table."""
-    path = tmp_path / "source.db"
-    make_database(path)
-    fill(path)
-    return path
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Where the backup goes."""
-    return tmp_path / "backups" / "file"
-
-
-@pytest.fixture
-async def taken(source: Path, file: Path) -> Path:
-    """A backup of `source`."""
-    file.parent.mkdir()
-    await back_up(url(source), file, hosts=["chat.example"])
-    return file
-
-
-def url(path: Path) -> str:
-    return f"sqlite:///{path}"
-
-
-def without_versions(tables: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:
-    """Roster versions are set anew by a restore."""
-    return {**tables, "accounts": sorted([row[:5] + row[7:] for row in tables["accounts"]], key=repr)}
-
 
 def beside(path: Path) -> list[str]:
     """What stands in its directory, without it and the lock."""
@@ -72,7 +43,7 @@ def beside(path: Path) -> list[str]:
 
 async def test_a_backup_is_one_private_file_that_says_what_it_is(source: Path, file: Path) -> None:
     file.parent.mkdir()
-    info = await back_up(url(source), file, hosts=["chat.example", "ü.example"], configuration="[hosts]\n")
+    info = await back_up(url_of(source), file, hosts=["chat.example", "ü.example"], configuration="[hosts]\n")
     assert beside(file) == []
     assert file.stat().st_mode & 0o777 == 0o600
     assert set(info.rows.values()) == {12}
@@ -89,7 +60,7 @@ async def test_writers_go_on_and_are_not_seen(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Commits while the copy is being made: they do not wait for it, and it has none of them."""
-    database = await Database.open(url(tmp_path / "live.db"), busy_timeout=0.1)
+    database = await Database.open(url_of(tmp_path / "live.db"), busy_timeout=0.1)
     add_accounts(database.path, 3_000)
     written: list[int] = []
     with closing(sqlite3.connect(database.path, timeout=0.1, isolation_level=None)) as writer:
@@ -103,7 +74,7 @@ async def test_writers_go_on_and_are_not_seen(
 
         file.parent.mkdir()
         monkeypatch.setattr(backup, "_INSTRUCTIONS", 1_000)
-        info = await back_up(url(database.path), file, hosts=[], report=report)
+        info = await back_up(url_of(database.path), file, hosts=[], report=report)
     assert len(written) > 10
     assert info.rows["accounts"] == 3_000
     assert len(await database.fetch(ACCOUNTS)) == 3_000 + len(written)
@@ -113,7 +84,7 @@ async def test_writers_go_on_and_are_not_seen(
 async def test_nothing_is_overwritten(source: Path, taken: Path) -> None:
     before = taken.read_bytes()
     with pytest.raises(TransferError, match="exists already"):
-        await back_up(url(source), taken, hosts=[])
+        await back_up(url_of(source), taken, hosts=[])
     assert taken.read_bytes() == before
 
 
@@ -121,7 +92,7 @@ async def test_what_a_killed_backup_left_behind_is_in_nobodys_way(source: Path, 
     file.parent.mkdir()
     for suffix in (".partial", ".partial-journal", ".partial-wal"):
         Path(f"{file}{suffix}").write_bytes(b"rubbish" * 1_000)
-    await back_up(url(source), file, hosts=[])
+    await back_up(url_of(source), file, hosts=[])
     assert beside(file) == []
     with open_backup(file):
         pass
@@ -131,7 +102,7 @@ async def test_two_at_once_do_not_disturb_each_other(source: Path, file: Path) -
     file.parent.mkdir()
     with transfer_sqlite.new_file(file) as partial:
         with pytest.raises(TransferError, match="another process is writing it"):
-            await back_up(url(source), file, hosts=[])
+            await back_up(url_of(source), file, hosts=[])
         assert partial.exists()
 
 
@@ -139,7 +110,7 @@ async def test_two_at_once_do_not_disturb_each_other(source: Path, file: Path) -
 async def test_there_is_nothing_to_back_up(tmp_path: Path, database: str) -> None:
     (tmp_path / "empty.db").touch()
     with pytest.raises(TransferError, match=r"first start|nothing to back up"):
-        await back_up(url(tmp_path / database), tmp_path / "file", hosts=[])
+        await back_up(url_of(tmp_path / database), tmp_path / "file", hosts=[])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.db"]
 
 
@@ -151,31 +122,16 @@ async def test_a_full_disk_leaves_nothing(source: Path, file: Path, monkeypatch:
 
     monkeypatch.setattr(backup, "_write_info", full)
     with pytest.raises(TransferError, match="disk is full"):
-        await back_up(url(source), file, hosts=[])
+        await back_up(url_of(source), file, hosts=[])
     assert beside(file) == []
     assert not file.exists()
 
 
-def die(point: str, call: str, *arguments: str) -> None:
-    """Run `call` of the backup module in a process that dies at `point`."""
-    script = "import asyncio, sys; from pathlib import Path; from xmppchat.storage.backup import *; a = sys.argv; "
-    script += call
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], env={**os.environ, "XC_CRASHPOINT": point}, capture_output=True,
-        timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 137, done.stderr
-
-
-BACK_UP = "asyncio.run(back_up(a[1], Path(a[2]), hosts=[]))"
-RESTORE = "asyncio.run(restore(Path(a[2]), a[1], force=True))"
-
-
 async def test_death_during_a_backup_leaves_no_file(source: Path, file: Path) -> None:
     file.parent.mkdir()
-    die("during-backup", BACK_UP, url(source), str(file))
+    die("during-backup", BACK_UP, url_of(source), str(file))
     assert not file.exists()
-    await back_up(url(source), file, hosts=[])
+    await back_up(url_of(source), file, hosts=[])
     assert beside(file) == []
 
 
@@ -184,21 +140,21 @@ async def test_death_during_a_backup_leaves_no_file(source: Path, file: Path) ->
 async def test_restored_is_what_was_backed_up(source: Path, taken: Path, tmp_path: Path) -> None:
     target = tmp_path / "new" / "target.db"
     reports: list[tuple[str, int, int]] = []
-    info = await restore(taken, url(target), report=lambda *report: reports.append(report))
+    info = await restore(taken, url_of(target), report=lambda *report: reports.append(report))
     assert info.rows["accounts"] == 12
     assert reports[-1][1] == reports[-1][2] == taken.stat().st_size
     assert without_versions(contents(target)) == without_versions(contents(source))
     assert indexes(target) == indexes(source)
     assert target.stat().st_mode & 0o777 == 0o600
     assert beside(target) == []
-    database = await Database.open(url(target))
+    database = await Database.open(url_of(target))
     assert await database.integrity_check() == []
     await database.close()
 
 
 async def test_roster_versions_are_above_all_that_clients_may_know(taken: Path, tmp_path: Path) -> None:
     target = tmp_path / "target.db"
-    await restore(taken, url(target))
+    await restore(taken, url_of(target))
     with closing(sqlite3.connect(target)) as connection:
         rows = list(connection.execute("SELECT id, roster_version, roster_floor FROM accounts"))
     with closing(sqlite3.connect(taken)) as connection:
@@ -217,13 +173,13 @@ async def test_a_database_that_holds_something_needs_force_and_is_kept(
     add_account(target, 77)
     before = contents(target)
     with pytest.raises(TransferError, match="--force"):
-        await restore(taken, url(target))
+        await restore(taken, url_of(target))
     assert contents(target) == before
-    await restore(taken, url(target), force=True)
+    await restore(taken, url_of(target), force=True)
     assert without_versions(contents(target)) == without_versions(contents(source))
     kept = Path(f"{target}.before-restore")
     assert contents(kept) == before
-    await restore(taken, url(target), force=True)
+    await restore(taken, url_of(target), force=True)
     assert contents(kept) == before, "what was kept is not overwritten"
     assert len(contents(Path(f"{kept}-2"))["accounts"]) == 12
 
@@ -245,7 +201,7 @@ async def test_a_log_left_by_a_crash_goes_with_the_old_database(source: Path, ta
     target = tmp_path / "target.db"
     make_database(target)
     crash_with_log(target)
-    await restore(taken, url(target), force=True)
+    await restore(taken, url_of(target), force=True)
     assert without_versions(contents(target)) == without_versions(contents(source))
     assert [row[0] for row in contents(Path(f"{target}.before-restore"))["accounts"]] == [77]
 
@@ -258,8 +214,8 @@ async def test_a_damaged_database_is_kept_with_its_log(source: Path, taken: Path
     with target.open("r+b") as file:
         file.write(b"no database     ")
     with pytest.raises(TransferError, match="--force"):
-        await restore(taken, url(target))
-    await restore(taken, url(target), force=True)
+        await restore(taken, url_of(target))
+    await restore(taken, url_of(target), force=True)
     assert without_versions(contents(target)) == without_versions(contents(source))
     assert Path(f"{target}.before-restore").read_bytes().startswith(b"no database ")
     assert Path(f"{target}.before-restore-wal").read_bytes() == log
@@ -271,7 +227,7 @@ async def test_a_running_server_is_not_disturbed(taken: Path, tmp_path: Path) ->
     before = contents(target)
     lock = ProcessLock.take(target)
     with pytest.raises(DatabaseInUse, match="is in use"):
-        await restore(taken, url(target), force=True)
+        await restore(taken, url_of(target), force=True)
     lock.release()
     assert contents(target) == before
 
@@ -282,11 +238,11 @@ async def test_death_during_a_restore_leaves_the_old_database(taken: Path, tmp_p
     if has_old:
         make_database(target)
         add_account(target, 77)
-    die("before-replacing", RESTORE, url(target), str(taken))
-    database = await Database.open(url(target))
+    die("before-replacing", RESTORE, url_of(target), str(taken))
+    database = await Database.open(url_of(target))
     assert len(await database.fetch(ACCOUNTS)) == has_old
     await database.close()
-    await restore(taken, url(target), force=True)
+    await restore(taken, url_of(target), force=True)
     assert not list(tmp_path.glob("*.restoring*"))
     assert len(contents(target)["accounts"]) == 12
 
@@ -296,10 +252,10 @@ async def test_an_older_backup_is_migrated(tmp_path: Path, file: Path) -> None:
     make_database(old, "0001")
     add_account(old, 7)
     file.parent.mkdir()
-    assert (await back_up(url(old), file, hosts=[])).schema == "0001"
-    await restore(file, url(target))
+    assert (await back_up(url_of(old), file, hosts=[])).schema == "0001"
+    await restore(file, url_of(target))
     fresh = tmp_path / "fresh.db"
-    await (await Database.open(url(fresh))).close()
+    await (await Database.open(url_of(fresh))).close()
     assert [entry[:3] for entry in indexes(target)] == [entry[:3] for entry in indexes(fresh)]
     assert [row[:4] for row in contents(target)["accounts"]] == [(7, "user7", "chat.example", 1)]
 
@@ -324,7 +280,7 @@ async def test_what_is_wrong_with_a_backup_is_told(taken: Path, tmp_path: Path, 
     make_database(target)
     before = contents(target)
     with pytest.raises((TransferError, SchemaTooNew), match=words):
-        await restore(taken, url(target))
+        await restore(taken, url_of(target))
     assert contents(target) == before
 
 
@@ -343,7 +299,7 @@ async def test_a_damaged_file_is_refused(taken: Path, tmp_path: Path, fault: str
         taken.write_bytes(b"" if fault == "empty" else b"no backup\n" * 1_000)
     target = tmp_path / "target.db"
     with pytest.raises(TransferError):
-        await restore(taken, url(target))
+        await restore(taken, url_of(target))
     assert not target.exists()
     assert not list(tmp_path.glob("*.restoring*"))
 
@@ -352,100 +308,6 @@ async def test_a_backup_may_lie_where_nobody_can_write(taken: Path, tmp_path: Pa
     taken.chmod(0o400)
     taken.parent.chmod(0o500)
     before = beside(taken)
-    await restore(taken, url(tmp_path / "target.db"))
+    await restore(taken, url_of(tmp_path / "target.db"))
     assert beside(taken) == before
     taken.parent.chmod(0o700)
-
-
-# --- PostgreSQL ------------------------------------------------------------------------------------------------------
-
-async def test_postgresql_there_and_back(source: Path, file: Path, tmp_path: Path, new_database: NewDatabase) -> None:
-    database, other, back = new_database(), new_database(), tmp_path / "back.db"
-    await copy_database(url(source), database)
-    file.parent.mkdir()
-    info = await back_up(database, file, hosts=["chat.example"])
-    assert info.rows == dict.fromkeys(info.rows, 12)
-    assert file.stat().st_mode & 0o777 == 0o600
-    stored = contents(file)
-    del stored["backup_info"]
-    assert stored == contents(source)
-    await restore(file, other)
-    await copy_database(other, url(back))
-    assert without_versions(contents(back)) == without_versions(contents(source))
-    assert await query(other, "SELECT 1 FROM accounts WHERE roster_version <> roster_floor") == []
-
-
-async def test_postgresql_is_written_to_meanwhile(
-    source: Path, file: Path, postgresql: Postgresql, gate: Gate
-) -> None:
-    """A server has it open and commits between all steps of the backup, which has nothing of that."""
-    name = postgresql.new_database()
-    await copy_database(url(source), postgresql.url(name))
-    server = await Database.open(postgresql.url(name), on_settled=gate.on_settled)
-    gate.attach(server.writer)
-    file.parent.mkdir()
-    number = 100
-
-    def report(table: str, _: int, __: int) -> None:
-        nonlocal number
-        number += 1
-        postgresql.sql(name, f"INSERT INTO vcards VALUES ({number}, ''); INSERT INTO secrets VALUES ('{number}', '')")
-        gate.submit(Write(insert(schema.secrets), {"name": f"server's {number}", "value": b""}))
-
-    info = await back_up(postgresql.url(name), file, hosts=[], report=report)
-    assert number > 110
-    assert info.rows == dict.fromkeys(info.rows, 12)
-    await gate.settled()
-    assert gate.errors() == {}
-    assert len(await server.fetch(select(schema.vcards))) == 12 + number - 100
-    assert len(await server.fetch(select(schema.secrets))) == 12 + 2 * (number - 100)
-    await server.close()
-
-
-async def test_postgresql_with_force_keeps_the_old_tables(source: Path, taken: Path, new_database: NewDatabase) -> None:
-    database = new_database()
-    await copy_database(url(source), database)
-    await query(database, "DELETE FROM accounts WHERE id <> 1")
-    with pytest.raises(TransferError, match="--force"):
-        await restore(taken, database)
-    assert await query(database, "SELECT id FROM accounts") == [(1,)]
-    for aside in ("before_restore", "before_restore_2"):
-        await restore(taken, database, force=True)
-        assert await query(database, "SELECT count(*) FROM accounts") == [(12,)]
-        assert len(await query(database, f"SELECT id FROM {aside}.accounts")) == (12 if "2" in aside else 1)
-
-
-async def test_postgresql_after_a_restore_that_died(source: Path, taken: Path, new_database: NewDatabase) -> None:
-    database = new_database()
-    await copy_database(url(source), database)
-    await query(database, "DELETE FROM accounts WHERE id <> 1")
-    die("before-replacing", RESTORE, database, str(taken))
-    assert await query(database, "SELECT id FROM accounts") == [(1,)]
-
-
-async def test_postgresql_of_an_older_version(tmp_path: Path, file: Path, new_database: NewDatabase) -> None:
-    """The database was not migrated yet, and is backed up as it is; then it is restored and migrated."""
-    old, database = new_database(), new_database()
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=Address.parse(old).connect, poolclass=NullPool)
-    async with engine.connect() as connection:
-        await connection.run_sync(lambda sync: command.upgrade(alembic_config(sync), "0001"))
-    await query(old, "INSERT INTO accounts (id, localpart, domain, created_at) VALUES (7, 'user7', 'chat.example', 1)")
-    file.parent.mkdir()
-    info = await back_up(old, file, hosts=[])
-    assert (info.schema, info.rows["accounts"]) == ("0001", 1)
-    assert "vcards" not in info.rows
-    assert await query(old, "SELECT version_num FROM alembic_version") == [("0001",)], "as it was"
-    for target in (database, url(tmp_path / "target.db")):
-        await restore(file, target)
-        server = await Database.open(target)
-        assert [(row.id, row.skeleton) for row in await server.fetch(select(schema.accounts))] == [(7, "")]
-        await server.close()
-    assert await query(database, "SELECT version_num FROM alembic_version") == [(revisions()[-1],)]
-
-
-async def test_postgresql_with_a_damaged_backup_stays_empty(taken: Path, new_database: NewDatabase) -> None:
-    run(taken, "DELETE FROM vcards WHERE account_id = 1")
-    database = new_database()
-    with pytest.raises(TransferError, match="vcards has 12 rows"):
-        await restore(taken, database)
-    assert await query(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []

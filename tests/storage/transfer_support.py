@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -112,3 +115,28 @@ async def query(url: str, statement: str) -> list[Any]:
         return [tuple(row) for row in await connection.fetch(statement)]
     finally:
         await connection.close()
+
+
+def url_of(path: Path) -> str:
+    """The URL of a SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def without_versions(tables: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:
+    """Roster versions are set anew by a restore."""
+    return {**tables, "accounts": sorted([row[:5] + row[7:] for row in tables["accounts"]], key=repr)}
+
+
+def die(point: str, call: str, *arguments: str) -> None:
+    """Run `call` of the backup module in a process that dies at `point`."""
+    script = "import asyncio, sys; from pathlib import Path; from xmppchat.storage.backup import *; a = sys.argv; "
+    script += call
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], env={**os.environ, "XC_CRASHPOINT": point}, capture_output=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 137, done.stderr
+
+
+BACK_UP = "asyncio.run(back_up(a[1], Path(a[2]), hosts=[]))"
+RESTORE = "asyncio.run(restore(Path(a[2]), a[1], force=True))"
