@@ -16,6 +16,7 @@ from xmppchat.components import BUILTIN
 from xmppchat.components.accounts import ACCOUNT_COUNTS, ACCOUNT_QUERY
 from xmppchat.core import commands, logs
 from xmppchat.core.authentication import Authenticator
+from xmppchat.core.callers import operator
 from xmppchat.core.commands import CommandError
 from xmppchat.core.config import ConfigError, ServerConfig, load_config
 from xmppchat.core.kernel import Kernel
@@ -105,7 +106,7 @@ class Server:
 
     async def execute(self, name: str, arguments: dict[str, Any]) -> object:
         """Run an operator's command."""
-        return await commands.execute(self.kernel, name, arguments, actor="command line")
+        return await commands.execute(self.kernel, name, arguments, operator(self.kernel.hosts))
 
     def reload_soon(self) -> None:
         """Reload in the background; what comes of it is logged."""

@@ -1,4 +1,4 @@
-"""Operators' commands: one declaration for the command line, and later for REST and ad-hoc commands.
+"""Commands: one declaration for the command line, for ad-hoc commands (XEP-0050), and later for REST.
 
 A component's method with :func:`~xmppchat.core.component.command` is a command: its parameters come from the
 signature, its help from the first line of its docstring. Example::
@@ -6,7 +6,7 @@ signature, its help from the first line of its docstring. Example::
     @command("user add")
     async def user_add(
         self,
-        jid: Annotated[str, Parameter("address of the new account")],
+        jid: Annotated[JID, Parameter("address of the new account")],
         password: Annotated[str, Parameter("its password", secret=True)],
     ) -> dict[str, str]:
         \"\"\"Add an account.\"\"\"
@@ -14,11 +14,30 @@ signature, its help from the first line of its docstring. Example::
 Parameters without default are positional on the command line, others options, and a `bool` is a flag. A
 secret never stands on a command line, where every user of the machine could read it: it comes from standard
 input.
+
+The same command is offered to the host's admins by ad-hoc: a form asks for its parameters, the result is a form
+(dict), a table (list of dicts) or a text. A command for everybody is declared with ``by=Role.USER``; a parameter
+annotated :class:`~xmppchat.core.callers.Caller` is who asks, and no argument::
+
+    @command("invite", adhoc="urn:xmpp:invite#invite", by=Role.USER, form_type="urn:xmpp:invite#invitation")
+    async def invite(
+        self,
+        caller: Caller,  # caller.account asks the host caller.domain; both are empty on the command line
+        uses: Annotated[int, Parameter("how often it may be used", form=False)] = 1,
+    ) -> dict[str, str]:
+        \"\"\"Invite somebody.\"\"\"
+        return {"uri": …, "landing-url": …, "expire": …}
+
+Without parameters that a form asks for, a command is done at once. Addresses (`JID`) and hosts
+(``Parameter(…, host=True)``, which ad-hoc fills in) have to be the caller's to administer, see
+:mod:`xmppchat.core.callers`. What an admin of one host must not see of the others a command leaves out itself, by
+``caller.hosts``. Faults are a :class:`CommandError` or a stanza error; both reach who asked.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import types
 import typing
@@ -29,10 +48,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmppchat.core import events
-from xmppchat.core.component import CommandDeclaration, Component, declarations
+from xmppchat.core.callers import Caller, refusal, refusal_of_values
+from xmppchat.core.component import CommandDeclaration, Component, Role, declarations
 from xmppchat.core.options import closest
 from xmppchat.core.tables import DeclarationError
 from xmppchat.jid import JID, InvalidJID
+from xmppchat.protocol.errors import Forbidden, StanzaError
 
 if TYPE_CHECKING:
     from xmppchat.core.kernel import Kernel
@@ -41,20 +62,44 @@ _TYPES = (str, int, bool, Path, JID)
 
 
 class CommandError(Exception):
-    """A command cannot be done; the text is for the operator and tells the next step."""
+    """A command cannot be done; the text is for who runs it and tells the next step.
+
+    `error` is the stanza error that says the same to who asks by XMPP, None where no condition fits.
+    """
+
+    def __init__(self, text: str, error: StanzaError | None = None) -> None:
+        super().__init__(text)
+        self.error = error
+
+
+class InvalidArguments(CommandError):
+    """The arguments are not what the command takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """What stands in a parameter's ``Annotated``: its help, and whether it is a secret."""
+    """What stands in a parameter's ``Annotated``: its help, and whether it is a secret.
+
+    `host`: it names a host of this server. `elsewhere`: the address may be anybody's, not only one that the caller
+    may administer. The rest is for the forms of ad-hoc commands. `field` is its name there, where a specification
+    prescribes one, `again` that of a second field that has to say the same; `each`: several may be given, and the
+    command is run for each; `lines`: a text of several lines; `form` False: it is not asked for and keeps its default.
+    """
 
     help: str
     secret: bool = False
+    host: bool = False
+    elsewhere: bool = False
+    field: str = ""
+    again: str = ""
+    each: bool = False
+    lines: bool = False
+    form: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """A parameter of a command. `type` is str, int, bool, Path, JID or an Enum."""
+    """A parameter of a command. `type` is str, int, bool, Path, JID or an Enum; for the others see Parameter."""
 
     name: str
     type: type
@@ -62,6 +107,13 @@ class ParameterSpec:
     secret: bool
     is_required: bool
     default: Any
+    is_host: bool = False
+    is_elsewhere: bool = False
+    field: str = ""
+    again: str = ""
+    is_each: bool = False
+    has_lines: bool = False
+    in_form: bool = True
 
     @property
     def option(self) -> str:
@@ -71,7 +123,11 @@ class ParameterSpec:
 
 @dataclass(frozen=True, slots=True)
 class CommandSpec:
-    """A command: what it is called, what it takes, and which method of which component does it."""
+    """A command: what it is called, what it takes, and which method of which component does it.
+
+    `node` is its ad-hoc node, "" where it is not offered there; `caller` the name of the parameter that gets the
+    :class:`Caller`, "" for none. The others are as in :func:`~xmppchat.core.component.command`.
+    """
 
     name: str
     help: str
@@ -79,17 +135,36 @@ class CommandSpec:
     parameters: tuple[ParameterSpec, ...]
     component: str
     method: str
-    is_hidden: bool = False
+    node: str = ""
+    by: Role = Role.ADMIN
+    changes: bool = True
+    form_type: str = ""
+    is_cli: bool = True
+    caller: str = ""
 
     @property
     def words(self) -> tuple[str, ...]:
         """The words of its name."""
         return tuple(self.name.split())
 
+    @property
+    def is_scoped(self) -> bool:
+        """Whether it keeps to what its caller administers: it names an address or host, or asks who calls."""
+        return bool(self.caller) or any(
+            parameter.is_host or (parameter.type is JID and not parameter.is_elsewhere) for parameter in self.parameters
+        )
+
+
+@functools.lru_cache(maxsize=16)
+def specs_of(classes: tuple[type[Component[Any]], ...]) -> Mapping[str, CommandSpec]:
+    """As :func:`command_specs`, remembered."""
+    return types.MappingProxyType(command_specs(classes))
+
 
 def command_specs(classes: Iterable[type[Component[Any]]]) -> dict[str, CommandSpec]:
     """All commands of component classes by name, in the order of declaration. Raises DeclarationError."""
     specs: dict[str, CommandSpec] = {}
+    nodes: dict[str, CommandSpec] = {}
     for cls in classes:
         for method_name, declaration in declarations(cls):
             if not isinstance(declaration, CommandDeclaration):
@@ -100,33 +175,54 @@ def command_specs(classes: Iterable[type[Component[Any]]]) -> dict[str, CommandS
                 raise DeclarationError(
                     f"{_where(cls, method_name)}: command {spec.name!r} is declared by {other.component}, too"
                 )
+            if spec.node and nodes.setdefault(spec.node, spec) is not spec:
+                where, other = _where(cls, method_name), nodes[spec.node]
+                raise DeclarationError(f"{where}: the node {spec.node} is that of {other.name!r}, too")
     return specs
 
 
-async def execute(kernel: Kernel, name: str, arguments: Mapping[str, object], actor: str) -> object:
-    """Run a command for `actor`; returns what JSON can say. Raises :class:`CommandError` for an operator's faults.
+async def execute(kernel: Kernel, name: str, arguments: Mapping[str, object], caller: Caller) -> object:
+    """Run a command for `caller`; returns what JSON can say. Raises :class:`CommandError` for the caller's faults.
 
     Whatever comes of it is told as :class:`~xmppchat.core.events.CommandExecuted`.
     """
     by_name = {component.name: component for component in kernel.components}
-    specs = command_specs(type(component) for component in by_name.values())
+    specs = specs_of(tuple(type(component) for component in kernel.components))
     spec = specs.get(name)
     if spec is None:
         guess = closest(name, specs)
         raise CommandError(f"there is no command {name!r}" + (f"; did you mean {guess!r}?" if guess else ""))
     open_names = {parameter.name for parameter in spec.parameters if not parameter.secret}
     shown = {key: value for key, value in arguments.items() if key in open_names}
-    error = "the server failed at it"
+    error, is_allowed = "the server failed at it", False
     try:
-        values = validate(spec, arguments)
+        values = permitted(spec, arguments, caller)
+        is_allowed = True
+        if spec.caller:
+            values[spec.caller] = caller
         result = plain(await getattr(by_name[spec.component], spec.method)(**values))
         error = ""
-    except CommandError as refusal:
-        error = str(refusal)
+    except CommandError as refused:
+        error = str(refused)
         raise
+    except StanzaError as refused:
+        error = refused.text or refused.condition
+        raise CommandError(error, refused) from None
     finally:
-        kernel.emit(events.CommandExecuted(actor, name, shown, error))
+        kernel.emit(events.CommandExecuted(caller.name, name, shown, error, spec.changes and is_allowed))
     return result
+
+
+def permitted(spec: CommandSpec, arguments: Mapping[str, object], caller: Caller) -> dict[str, Any]:
+    """`arguments` as the command takes them, if `caller` may run it with them. Raises :class:`CommandError`."""
+    refused = refusal(spec, caller)
+    values: dict[str, Any] = {}
+    if not refused:
+        values = validate(spec, arguments)
+        refused = refusal_of_values(spec, values, caller)
+    if refused:
+        raise CommandError(refused, Forbidden(refused))
+    return values
 
 
 def plain(value: object) -> object:
@@ -143,7 +239,7 @@ def plain(value: object) -> object:
 
 
 def validate(spec: CommandSpec, arguments: Mapping[str, object]) -> dict[str, Any]:
-    """`arguments` in the types that the command takes. Raises :class:`CommandError` with all faults."""
+    """`arguments` in the types that the command takes. Raises :class:`InvalidArguments` with all faults."""
     known = {parameter.name for parameter in spec.parameters}
     faults = [f"{spec.name}: there is no parameter {name!r}" for name in arguments if name not in known]
     values: dict[str, Any] = {}
@@ -157,7 +253,7 @@ def validate(spec: CommandSpec, arguments: Mapping[str, object]) -> dict[str, An
         except ValueError as error:
             faults.append(f"{spec.name}: {parameter.name}: {error}")
     if faults:
-        raise CommandError("\n".join(faults))
+        raise InvalidArguments("\n".join(faults))
     return values
 
 
@@ -190,28 +286,35 @@ def _convert(parameter: ParameterSpec, value: object) -> Any:
     raise ValueError(f"{names[wanted]} is wanted")
 
 
-def _spec(cls: type[Component[Any]], method_name: str, declaration: CommandDeclaration) -> CommandSpec:
-    name = declaration.name
+def _spec(cls: type[Component[Any]], method_name: str, declared: CommandDeclaration) -> CommandSpec:
     function = getattr(cls, method_name)
-    where = _where(cls, method_name)
+    name, where = declared.name, _where(cls, method_name)
     if not inspect.iscoroutinefunction(function):
         raise DeclarationError(f"{where}: the command {name!r} has to be a coroutine method (async def)")
     description = inspect.getdoc(function) or ""
     if not description:
         raise DeclarationError(f"{where}: the command {name!r} needs a docstring; its first line is the help")
     hints = typing.get_type_hints(function, include_extras=True)
-    parameters = tuple(
-        _parameter(parameter, hints.get(parameter.name), f"{where}: command {name!r}")
-        for parameter in list(inspect.signature(function).parameters.values())[1:]
-    )
+    caller, parameters = "", []
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        if hints.get(parameter.name) is Caller:
+            caller = parameter.name
+        else:
+            parameters.append(_parameter(parameter, hints.get(parameter.name), f"{where}: command {name!r}"))
+    node = declared.adhoc or ""
+    if node.endswith("#"):
+        node += name.replace(" ", "-")
+    if any(parameter.type is Path and parameter.in_form for parameter in parameters):
+        node = ""  # a file of this machine cannot be named from elsewhere
     return CommandSpec(
-        name, description.splitlines()[0], description, parameters, cls.name, method_name, declaration.hidden
+        name, description.splitlines()[0], description, tuple(parameters), cls.name, method_name, node, declared.by,
+        declared.changes, declared.form_type, declared.cli, caller,
     )
 
 
 def _parameter(parameter: inspect.Parameter, hint: Any, where: str) -> ParameterSpec:
-    details = [item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Parameter)]
-    if not details:
+    details = next((item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Parameter)), None)
+    if details is None:
         raise DeclarationError(f"{where}: {parameter.name} needs Annotated[type, Parameter(help)]")
     wanted = _without_none(typing.get_args(hint)[0])
     if not (inspect.isclass(wanted) and (wanted in _TYPES or issubclass(wanted, Enum))):
@@ -219,8 +322,13 @@ def _parameter(parameter: inspect.Parameter, hint: Any, where: str) -> Parameter
             f"{where}: {parameter.name} may be str, int, bool, Path, JID or an Enum, not {wanted}"
         )
     is_required = parameter.default is inspect.Parameter.empty
-    default = None if is_required else parameter.default
-    return ParameterSpec(parameter.name, wanted, details[0].help, details[0].secret, is_required, default)
+    if is_required and not details.form:
+        raise DeclarationError(f"{where}: {parameter.name} needs a default, since no form asks for it")
+    return ParameterSpec(
+        parameter.name, wanted, details.help, details.secret, is_required, None if is_required else parameter.default,
+        details.host, details.elsewhere, details.field or parameter.name, details.again, details.each, details.lines,
+        details.form,
+    )
 
 
 def _without_none(annotation: Any) -> Any:

@@ -82,6 +82,13 @@ class Who(enum.Enum):
     ANYONE = "anyone"
 
 
+class Role(enum.Enum):
+    """Who may run a command (:mod:`xmppchat.core.callers` decides)."""
+
+    USER = "user"  # accounts of the host
+    ADMIN = "admin"  # accounts that the configuration names as the host's admins
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """A feature that disco#info lists, with the kind of address that has it (XEP-0030 §3.1)."""
@@ -244,15 +251,23 @@ class EveryDeclaration:
     seconds: float
 
 
+#: A node that ends so gets the command's name behind it: "user add" is "xmppchat#user-add".
+DEFAULT_NODE = "xmppchat#"
+
+
 @dataclass(frozen=True, slots=True)
 class CommandDeclaration:
-    """An operator's command: one declaration for command line, and later REST and ad-hoc commands.
+    """A command: one declaration for the command line, for ad-hoc commands (XEP-0050), and later REST.
 
     Parameters, their types, defaults and help come from the method's signature (see :mod:`xmppchat.core.commands`).
     """
 
     name: str  # words with spaces: "user add"
-    hidden: bool = False  # not for people: a part of another command
+    adhoc: str | None = DEFAULT_NODE
+    by: Role = Role.ADMIN
+    changes: bool = True
+    form_type: str = ""
+    cli: bool = True
 
 
 Declaration = (
@@ -316,12 +331,17 @@ def every(seconds: float) -> Callable[[Method], Method]:
     return _declare(EveryDeclaration(seconds))
 
 
-def command(name: str, *, hidden: bool = False) -> Callable[[Method], Method]:
-    """The coroutine method is an operator's command, ``xmppchat <name>``; see :mod:`xmppchat.core.commands`.
+def command(
+    name: str, *, adhoc: str | None = DEFAULT_NODE, by: Role = Role.ADMIN, changes: bool = True, form_type: str = "",
+    cli: bool = True,
+) -> Callable[[Method], Method]:
+    """The coroutine method is a command, ``xmppchat <name>``; see :mod:`xmppchat.core.commands`.
 
-    A `hidden` one is a step of a command with a file of its own in ``cli/``, and not shown.
+    `adhoc` is its node as an ad-hoc command (XEP-0050): "" or None for none, one that ends in "#" gets the name
+    behind it. `by` says who may run it there. `changes`: whether it changes something, so that the audit log keeps
+    it. `form_type` is the FORM_TYPE of its forms (XEP-0068). With `cli` False it is not on the command line.
     """
-    return _declare(CommandDeclaration(name, hidden))
+    return _declare(CommandDeclaration(name, adhoc, by, changes, form_type, cli))
 
 
 def declarations(component: type[Component[Any]]) -> list[tuple[str, Declaration]]:

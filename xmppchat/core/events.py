@@ -73,13 +73,15 @@ class AccountDeleted:
 class CommandExecuted:
     """An operator's command was run by `actor` (an account's bare JID, or "command line").
 
-    `arguments` are without secrets; `error` is "" where it was done.
+    `arguments` are without secrets; `error` is "" where it was done. `changes`: whether it is one that changes
+    something, run by somebody who may.
     """
 
     actor: str
     command: str
     arguments: Mapping[str, object]
     error: str
+    changes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
