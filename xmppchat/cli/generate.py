@@ -105,6 +105,8 @@ def commands_page(specs: Iterable[CommandSpec]) -> str:
     lines.append("`xmppchat --help`. Those here take `--config FILE` and `--json`, too. A running server is asked")
     lines.append("through its control socket.")
     for spec in sorted(specs, key=lambda spec: spec.name):
+        if spec.is_hidden:
+            continue
         arguments = "".join(f" {p.name.upper()}" for p in spec.parameters if p.is_required and not p.secret)
         lines += ["", f"## `xmppchat {spec.name}{arguments}`", "", spec.description, ""]
         for parameter in spec.parameters:
@@ -130,7 +132,8 @@ def components_page(classes: Iterable[type[Component[Any]]]) -> str:
             ("implements", [_specification(item) for item in cls.implements]),
             ("features", [f"`{feature.namespace}`" for feature in cls.features]),
             ("options", [f"`components.{cls.name}.{name}`" for name in cls.Config.model_fields]),
-            ("commands", [f"`{name}`" for name in command_specs([cls])]),
+            ("commands", [f"`{name}`" for name, spec in command_specs([cls]).items() if not spec.is_hidden]),
+            ("ad-hoc nodes", [f"`{spec.node}`" for spec in command_specs([cls]).values() if spec.node]),
             ("provides", [f"`{service.__name__}`" for service in cls.provides]),
             ("requires", [f"`{service.__name__}`" for service in cls.requires]),
         ]

@@ -21,7 +21,7 @@ def add(app: typer.Typer, classes: Iterable[type[Component[Any]]]) -> None:
     """Add the commands of `classes` to `app`; "user add" is ``add`` in the group ``user``."""
     groups: dict[tuple[str, ...], typer.Typer] = {(): app}
     for spec in command_specs(classes).values():
-        if not spec.is_cli:
+        if spec.is_hidden:
             continue
         parent = _group(groups, spec.words[:-1])
         parent.command(spec.words[-1], help=spec.description)(command_function(spec))

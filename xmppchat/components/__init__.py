@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from xmppchat.components.accounts import Accounts, Users
+from xmppchat.components.accounts import Accounts
+from xmppchat.components.adhoc import Adhoc
 from xmppchat.components.administration import Administration
 from xmppchat.components.blocking import Blocking
+from xmppchat.components.audit import Audit
 from xmppchat.components.caps import Caps
 from xmppchat.components.contact_addresses import ContactAddresses
 from xmppchat.components.disco import Disco
@@ -20,6 +22,7 @@ from xmppchat.components.presence import Presence
 from xmppchat.components.private_xml import PrivateXml
 from xmppchat.components.register import Register
 from xmppchat.components.roster import Roster
+from xmppchat.components.service_administration import ServiceAdministration
 from xmppchat.components.strangers import Strangers
 from xmppchat.components.stream_limits import StreamLimits
 from xmppchat.components.vcard import Vcard
@@ -28,6 +31,7 @@ from xmppchat.core.component import Component
 
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
-    Accounts, Administration, Blocking, Caps, ContactAddresses, Disco, EntityTime, Invitations, LastActivity, Offline,
-    Operations, Ping, Presence, PrivateXml, Register, Roster, Strangers, StreamLimits, Users, Vcard, Version,
+    Accounts, Adhoc, Administration, Audit, Blocking, Caps, ContactAddresses, Disco, EntityTime, Invitations,
+    LastActivity, Offline, Operations, Ping, Presence, PrivateXml, Register, Roster, ServiceAdministration,
+    Strangers, StreamLimits, Users, Vcard, Version,
 )

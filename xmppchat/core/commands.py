@@ -39,6 +39,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
     from xmppchat.core.kernel import Kernel
 
 _TYPES = (str, int, bool, Path, JID)
+#: What no XML document may hold (XML 1.0 §2.2).
+_NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 class CommandError(Exception):
@@ -139,7 +142,7 @@ class CommandSpec:
     by: Role = Role.ADMIN
     changes: bool = True
     form_type: str = ""
-    is_cli: bool = True
+    is_hidden: bool = False
     caller: str = ""
 
     @property
@@ -262,6 +265,8 @@ def _convert(parameter: ParameterSpec, value: object) -> Any:
     wanted = parameter.type
     if value is None and not parameter.is_required and parameter.default is None:
         return None
+    if isinstance(value, str) and _NOT_TEXT.search(value):
+        raise ValueError("text without control characters is wanted")
     if isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
         return value
     if issubclass(wanted, Enum):
@@ -308,7 +313,7 @@ def _spec(cls: type[Component[Any]], method_name: str, declared: CommandDeclarat
         node = ""  # a file of this machine cannot be named from elsewhere
     return CommandSpec(
         name, description.splitlines()[0], description, tuple(parameters), cls.name, method_name, node, declared.by,
-        declared.changes, declared.form_type, declared.cli, caller,
+        declared.changes, declared.form_type, declared.hidden, caller,
     )
 
 

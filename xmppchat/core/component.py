@@ -267,7 +267,7 @@ class CommandDeclaration:
     by: Role = Role.ADMIN
     changes: bool = True
     form_type: str = ""
-    cli: bool = True
+    hidden: bool = False
 
 
 Declaration = (
@@ -333,15 +333,15 @@ def every(seconds: float) -> Callable[[Method], Method]:
 
 def command(
     name: str, *, adhoc: str | None = DEFAULT_NODE, by: Role = Role.ADMIN, changes: bool = True, form_type: str = "",
-    cli: bool = True,
+    hidden: bool = False,
 ) -> Callable[[Method], Method]:
     """The coroutine method is a command, ``xmppchat <name>``; see :mod:`xmppchat.core.commands`.
 
     `adhoc` is its node as an ad-hoc command (XEP-0050): "" or None for none, one that ends in "#" gets the name
     behind it. `by` says who may run it there. `changes`: whether it changes something, so that the audit log keeps
-    it. `form_type` is the FORM_TYPE of its forms (XEP-0068). With `cli` False it is not on the command line.
+    it. `form_type` is the FORM_TYPE of its forms (XEP-0068). A `hidden` one is not on the command line.
     """
-    return _declare(CommandDeclaration(name, adhoc, by, changes, form_type, cli))
+    return _declare(CommandDeclaration(name, adhoc, by, changes, form_type, hidden))
 
 
 def declarations(component: type[Component[Any]]) -> list[tuple[str, Declaration]]:

@@ -70,6 +70,11 @@ def escape(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mutable
     return event
 
 
+def escaped(text: str) -> str:
+    """`text` without control characters, line separators and what turns the direction of writing."""
+    return _UNSAFE.sub(_escaped, text)
+
+
 def _indented(traceback: str) -> str:
     """A traceback keeps its lines, each indented, so that none looks like a record of its own."""
     return "\n".join("    " + _UNSAFE.sub(_escaped, line) for line in traceback.split("\n"))

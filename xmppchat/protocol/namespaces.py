@@ -33,11 +33,13 @@ class NS:
     MUC_USER: Final = "http://jabber.org/protocol/muc#user"  # 0045
     PRIVATE_XML: Final = "jabber:iq:private"  # 0049
     VCARD: Final = "vcard-temp"  # 0054
+    COMMANDS: Final = "http://jabber.org/protocol/commands"  # 0050
     REGISTER: Final = "jabber:iq:register"  # 0077
     REGISTER_FEATURE: Final = "http://jabber.org/features/iq-register"  # 0077
     CHAT_STATES: Final = "http://jabber.org/protocol/chatstates"  # 0085
     VERSION: Final = "jabber:iq:version"  # 0092
     CAPS: Final = "http://jabber.org/protocol/caps"  # 0115
+    ADMIN: Final = "http://jabber.org/protocol/admin"  # 0133
     SERVER_INFO: Final = "http://jabber.org/network/serverinfo"  # 0157
     OFFLINE: Final = "msgoffline"  # 0160
     BLOCKING: Final = "urn:xmpp:blocking"  # 0191
