@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.namespaces import NS
-from xmppchat.testing.runner import Habit
+from xmppchat.testing.runner import ADMINS, Habit
 from xmppchat.testing.tcp import TcpDriver, free_port
 
 CONFIG = """
@@ -26,10 +26,12 @@ registration_throttle_max = false
 network_settings = {{ nagle = false }}  -- its default costs 40 ms a connection
 c2s_require_encryption = true
 modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "register_ibr", "user_account_management",
-  "offline", "posix", "blocklist", "lastactivity", "private", "server_contact_info", "time", "vcard", "version" }}
+  "offline", "posix", "admin_adhoc", "announce", "blocklist", "lastactivity", "private", "server_contact_info", "time",
+  "vcard", "version" }}
 contact_info = {{ abuse = {{ "xmpp:abuse@{domain}" }}, admin = {{ "xmpp:abuse@{domain}" }} }}
 modules_disabled = {{ "s2s", "limits" }}
 ssl = {{ certificate = "{certificate}", key = "{key}" }}
+admins = {{ {admins} }}
 VirtualHost "{domain}"
 """
 
@@ -137,6 +139,7 @@ class Prosody(TcpDriver):
         self._config = directory / "prosody.cfg.lua"
         self._config.write_text(CONFIG.format(
             directory=directory, address=address, port=port, certificate=certificate, key=key, domain=domain,
+            admins=", ".join(f'"{name}@{domain}"' for name in ADMINS),
         ))  # fmt: skip
         self._process: asyncio.subprocess.Process | None = None
 

@@ -233,15 +233,22 @@ class ServerConfig:
         limits: Limits | None = None,
         certificate: Path = Path("chat.pem"),
         key: Path = Path("chat.key"),
+        admins: Mapping[str, Sequence[str]] = MappingProxyType({}),
         **components: Mapping[str, object],
     ) -> ServerConfig:
         """A configuration without a file: ``for_tests(["a.example"], register={"mode": "open"})``.
 
-        The limits are those of the test profile. Certificate and key need not exist for what opens no port.
+        The limits are those of the test profile. Certificate and key need not exist for what opens no port. `admins`
+        are addresses by domain.
         """
         return cls(
             data_dir=data_dir,
-            hosts=MappingProxyType({_domain(name): HostConfig(certificate=certificate, key=key) for name in domains}),
+            hosts=MappingProxyType({
+                _domain(name): HostConfig(
+                    certificate=certificate, key=key, admins=tuple(JID.parse(jid) for jid in admins.get(name, ()))
+                )
+                for name in domains
+            }),
             storage=StorageConfig(url=_absolute_url(storage_url, data_dir)),
             limits=Limits(profile="test") if limits is None else limits,
             component_options=components,

@@ -15,6 +15,7 @@ from xmppchat.network.c2s import Connection
 from xmppchat.protocol.errors import StanzaError
 from xmppchat.server import Server
 from xmppchat.testing.clock import FakeClock
+from xmppchat.testing.runner import ADMINS
 from xmppchat.testing.wire_client import WireClient
 
 #: Rounds of the event loop without anything happening, after which it is idle.
@@ -114,6 +115,8 @@ class MemoryDriver:
 
     def __init__(self, directory: Path, domain: str = "chat.example", **components: Any) -> None:
         self.domain = domain
+        self.admins = iter(ADMINS)
+        components.setdefault("admins", {domain: [f"{name}@{domain}" for name in ADMINS]})
         self.clock = FakeClock()
         config = ServerConfig.for_tests([domain], data_dir=directory, **components)
         self.server = Server(config, clock=self.clock, listen=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,12 +32,17 @@ class Habit:
     uses: int = 0
 
 
+#: The admins of a server that runs transcripts: a new one for each, since accounts are made once.
+ADMINS = tuple(f"admin-{number}" for number in range(1, 201))
+
+
 class Driver(Protocol):
     """How a transcript reaches a server."""
 
     name: str  # "prosody" is a second opinion: there the @prosody blocks hold
     domain: str
     habits: Sequence[Habit]
+    admins: Iterator[str]  # localparts that the server's configuration names as admins, each for one transcript
 
     async def create_account(self, localpart: str, password: str) -> None:
         """Make an account."""
@@ -85,7 +90,7 @@ class _Runner:
         self._transcript = transcript
         self._driver = driver
         self._lines = {line.name: line for line in transcript.clients}
-        self._names = Names(transcript, driver.domain)
+        self._names = Names(transcript, driver.domain, driver.admins)
         self._clients: dict[str, WireClient] = {}
         self._everyone: list[WireClient] = []
         self._is_prosody = driver.name == "prosody"
@@ -292,18 +297,20 @@ class _Runner:
 class Names:
     """What ``{…}`` in a transcript stands for in one run."""
 
-    def __init__(self, transcript: Transcript, domain: str) -> None:
+    def __init__(self, transcript: Transcript, domain: str, admins: Iterator[str]) -> None:
         suffix = secrets.token_hex(4)
         self.domain = domain
         self.password = f"secret-{suffix}"
         self.captured: dict[str, str] = {}
         self._suffix = suffix
         self._accounts = transcript.accounts
+        flagged = {line.account for line in transcript.clients if line.is_admin}
+        self._admins = {account: next(admins) for account in transcript.accounts if account in flagged}
         self._resources = {line.name: line.resource for line in transcript.clients}
 
     def local(self, account: str) -> str:
         """The localpart."""
-        return f"{account}-{self._suffix}"
+        return self._admins.get(account) or f"{account}-{self._suffix}"
 
     def bare(self, account: str) -> str:
         """The bare JID."""

@@ -13,7 +13,7 @@ from xmppchat.core.config import ListenConfig, ServerConfig
 from xmppchat.protocol.element import Element, escape_attribute
 from xmppchat.server import Server
 from xmppchat.testing.memory import settle
-from xmppchat.testing.runner import Habit
+from xmppchat.testing.runner import ADMINS, Habit
 from xmppchat.testing.wire_client import TcpClient, WireClient
 
 
@@ -27,6 +27,7 @@ class TcpDriver:
     def __init__(self, name: str, address: str, port: int, domain: str, *, is_direct: bool = False) -> None:
         self.name = name
         self.domain = domain
+        self.admins = iter(ADMINS)
         self._address = address
         self._port = port
         self._is_direct = is_direct
@@ -88,7 +89,8 @@ class OwnTcpDriver(TcpDriver):
         address, port = "127.0.6.10", free_port("127.0.6.10")
         super().__init__("tls" if is_direct else "tcp", address, port, domain, is_direct=is_direct)
         config = ServerConfig.for_tests(
-            [domain], data_dir=directory, certificate=certificate, key=key, register={"mode": "open"}
+            [domain], data_dir=directory, certificate=certificate, key=key, register={"mode": "open"},
+            admins={domain: [f"{name}@{domain}" for name in ADMINS]},
         )
         listen = ListenConfig(
             addresses=(address,),

@@ -21,7 +21,8 @@ Above the steps:
 - ``memory only``: it moves the clock, which no server outside this process lets us do,
 - ``[Client] account`` or ``[Client] account/resource`` with flags: ``offline`` (only the account is there),
   ``unavailable`` (logged in, no presence), ``interested`` (asked for the roster), ``priority=N``, ``lang=xx`` (of its
-  stream), ``stream`` (no account, only a secure stream that awaits authentication),
+  stream), ``stream`` (no account, only a secure stream that awaits authentication), ``admin`` (its account administers
+  the host),
 - ``[Roster] romeo -> juliet: state``: one of the nine states of RFC 6121 Appendix A.1, as ``none + pending out``.
 
 Set-up goes through the protocol, with accounts that are new in each run; what it causes is not seen.
@@ -68,6 +69,7 @@ class ClientLine:
     is_unavailable: bool = False
     is_interested: bool = False
     is_stream: bool = False
+    is_admin: bool = False
     priority: int | None = None
     lang: str = ""
 
@@ -217,6 +219,7 @@ def _client(words: list[str]) -> ClientLine:
         is_unavailable="unavailable" in given,
         is_interested="interested" in given,
         is_stream="stream" in given,
+        is_admin="admin" in given,
         priority=int(given["priority"]) if "priority" in given else None,
         lang=given.get("lang", ""),
     )
@@ -224,7 +227,8 @@ def _client(words: list[str]) -> ClientLine:
 
 #: The flags of a client, and whether they have a value.
 _FLAGS = {
-    "offline": False, "unavailable": False, "interested": False, "stream": False, "priority": True, "lang": True,
+    "offline": False, "unavailable": False, "interested": False, "stream": False, "admin": False, "priority": True,
+    "lang": True,
 }  # fmt: skip
 
 

@@ -70,9 +70,13 @@ def arguments_of(spec: CommandSpec, submitted: Form, domain: str) -> list[Argume
 def payload_of(spec: CommandSpec, results: Sequence[object]) -> list[Element]:
     """What the runs of a command gave, as payload of ``<command status='completed'/>`` (XEP-0050 §2.4)."""
     result = _merged(results)
+    if isinstance(result, Mapping) and spec.changes and spec_form_type(spec) == NS.ADMIN:
+        # For what changes something no fields of a result are registered (XEP-0133 §8.2): it is told in words.
+        return [note(f"{name}: {_joined(value)}") for name, value in result.items()]
     if isinstance(result, Mapping):
         fields = [form_type(spec_form_type(spec))] if spec_form_type(spec) else []
-        fields += [_result_field(str(name), value) for name, value in result.items()]
+        what = spec.help.rstrip(".") if len(result) == 1 else ""
+        fields += [_result_field(str(name), value, what or str(name)) for name, value in result.items()]
         return [Form("result", tuple(fields)).to_element()]
     if isinstance(result, list):
         return _listed(result, spec)
@@ -144,14 +148,17 @@ def _argument(parameter: ParameterSpec, values: tuple[str, ...]) -> object:
     return "\n".join(values) if parameter.has_lines else values[0]
 
 
-def _result_field(name: str, value: object) -> Field:
+def _result_field(name: str, value: object, label: str) -> Field:
     if isinstance(value, bool):
-        return Field(name, "boolean", boolean(value), _label(name))
+        return Field(name, "boolean", boolean(value), _label(label))
     if isinstance(value, list):
-        return Field(name, "text-multi", tuple(_text(item) for item in value[:MAX_ROWS]), _label(name))
-    text = _text(value)
-    lines = tuple(text.split("\n"))
-    return Field(name, "text-single" if len(lines) == 1 else "text-multi", lines, _label(name))
+        return Field(name, "text-multi", tuple(_text(item) for item in value[:MAX_ROWS]), _label(label))
+    lines = tuple(_text(value).split("\n"))
+    return Field(name, "text-single" if len(lines) == 1 else "text-multi", lines, _label(label))
+
+
+def _joined(value: object) -> str:
+    return ", ".join(_text(item) for item in value) if isinstance(value, list) else _text(value)
 
 
 def _label(text: str) -> str:
