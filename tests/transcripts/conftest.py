@@ -14,6 +14,7 @@ from peers.postgresql import Postgresql
 from peers.prosody import Prosody, is_installed
 
 from xmppchat.testing.memory import MemoryDriver
+from xmppchat.testing.runner import ADMINS
 from xmppchat.testing.tcp import OwnTcpDriver
 
 DOMAIN = "chat.example"
@@ -36,12 +37,13 @@ async def driver(
 ) -> AsyncIterator[Any]:
     directory = tmp_path_factory.mktemp(request.param)
     made: Any
+    admins = {DOMAIN: [f"{name}@{DOMAIN}" for name in ADMINS]}
     if request.param == "memory":
-        made = MemoryDriver(directory, DOMAIN, register={"mode": "open"})
+        made = MemoryDriver(directory, DOMAIN, admins=admins, register={"mode": "open"})
     elif request.param == "postgresql":
         server: Postgresql = request.getfixturevalue("postgresql")
         url = server.url(server.new_database())
-        made = MemoryDriver(directory, DOMAIN, storage_url=url, register={"mode": "open"})
+        made = MemoryDriver(directory, DOMAIN, admins=admins, storage_url=url, register={"mode": "open"})
     elif request.param in ("tcp", "tls"):
         made = OwnTcpDriver(directory, *certificate, DOMAIN, is_direct=request.param == "tls")
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xmppchat.components.accounts import Accounts
+from xmppchat.components.accounts import Accounts, Users
 from xmppchat.components.adhoc import Adhoc
 from xmppchat.components.administration import Administration
 from xmppchat.components.blocking import Blocking

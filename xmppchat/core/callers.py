@@ -91,22 +91,20 @@ def refusal(spec: CommandSpec, caller: Caller) -> str:
 
 def refusal_of_values(spec: CommandSpec, values: Mapping[str, Any], caller: Caller) -> str:
     """Why `caller` may not name what is in `values`, the converted arguments; "" where it may."""
+    if caller.is_command_line:
+        return ""
     own = ""
     if spec.by is Role.USER and caller.is_member and caller.account is not None:
         own = caller.account.jid.bare  # a user's command is about the user's own account and host
     for parameter in spec.parameters:
         value = values.get(parameter.name)
-        if isinstance(value, JID) and not parameter.is_elsewhere and not caller.is_command_line:
+        if isinstance(value, JID) and not parameter.is_elsewhere:
             if value.domain not in caller.hosts and value.bare != own:
-                return _not_here(value.domain, caller)
-        elif parameter.is_host and value is not None and value not in caller.hosts and not (
-            own and value == caller.domain
-        ):
-            return _not_here(str(value), caller)
+                return _not_here(value.domain)
+        elif parameter.is_host and value not in caller.hosts and not (own and value == caller.domain):
+            return _not_here(str(value))
     return ""
 
 
-def _not_here(domain: str, caller: Caller) -> str:
-    if caller.is_command_line:
-        return f"{domain} is not served here; the hosts in the configuration are: {', '.join(sorted(caller.hosts))}"
+def _not_here(domain: str) -> str:
     return f"{domain} is not yours to administer from here; ask that host, if you are its admin"

@@ -29,7 +29,7 @@ annotated :class:`~xmppchat.core.callers.Caller` is who asks, and no argument::
         return {"uri": …, "landing-url": …, "expire": …}
 
 Without parameters that a form asks for, a command is done at once. Addresses (`JID`) and hosts
-(``Parameter(…, host=True)``, which ad-hoc fills in) have to be the caller's to administer, see
+(``Parameter(…, host=True)``, which is the host that is asked) have to be the caller's to administer, see
 :mod:`xmppchat.core.callers`. What an admin of one host must not see of the others a command leaves out itself, by
 ``caller.hosts``. Faults are a :class:`CommandError` or a stanza error; both reach who asked.
 """
@@ -222,6 +222,9 @@ def permitted(spec: CommandSpec, arguments: Mapping[str, object], caller: Caller
     values: dict[str, Any] = {}
     if not refused:
         values = validate(spec, arguments)
+        if not caller.is_command_line:
+            hosts = (parameter.name for parameter in spec.parameters if parameter.is_host)
+            values = {**dict.fromkeys(hosts, caller.domain), **values}
         refused = refusal_of_values(spec, values, caller)
     if refused:
         raise CommandError(refused, Forbidden(refused))

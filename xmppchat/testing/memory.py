@@ -116,7 +116,6 @@ class MemoryDriver:
     def __init__(self, directory: Path, domain: str = "chat.example", **components: Any) -> None:
         self.domain = domain
         self.admins = iter(ADMINS)
-        components.setdefault("admins", {domain: [f"{name}@{domain}" for name in ADMINS]})
         self.clock = FakeClock()
         config = ServerConfig.for_tests([domain], data_dir=directory, **components)
         self.server = Server(config, clock=self.clock, listen=False)

@@ -33,7 +33,7 @@ class Habit:
 
 
 #: The admins of a server that runs transcripts: a new one for each, since accounts are made once.
-ADMINS = tuple(f"admin-{number}" for number in range(1, 201))
+ADMINS = tuple(f"admin-{number}" for number in range(1, 61))
 
 
 class Driver(Protocol):

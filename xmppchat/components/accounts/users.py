@@ -18,14 +18,17 @@ from xmppchat.core.component import PARTIAL, Component, ComponentConfig, Xep, co
 from xmppchat.core.services import AccountService
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID, InvalidJID
-from xmppchat.protocol.errors import StanzaError, StreamNotAuthorized
+from xmppchat.protocol.errors import ItemNotFound, StanzaError, StreamNotAuthorized
+from xmppchat.protocol.namespaces import NS
 
 #: Rows of one list; `--after` goes on. More would keep the event loop from everything else.
 MAX_LIST = 10_000
 #: Rows that are read at once.
 _PAGE = 500
 
-Jid = Annotated[str, Parameter("address of the account")]
+# The names of the fields are those of XEP-0133.
+AccountJid = Annotated[JID, Parameter("address of the account", field="accountjid")]
+AccountJids = Annotated[JID, Parameter("address of the account", field="accountjids", each=True)]
 
 
 class Users(Component[ComponentConfig]):
@@ -41,12 +44,12 @@ class Users(Component[ComponentConfig]):
 
     # --- one account ------------------------------------------------------------------------------------------------
 
-    @command("user add")
+    @command("user add", adhoc=f"{NS.ADMIN}#add-user")
     async def user_add(
         self,
-        jid: Annotated[str, Parameter("address of the new account, such as juliet@example.org")],
-        password: Annotated[str, Parameter("password of the new account", secret=True)],
-        reuse: Annotated[bool, Parameter("take the name of an account that was deleted")] = False,
+        jid: Annotated[JID, Parameter("address of the new account, such as juliet@example.org", field="accountjid")],
+        password: Annotated[str, Parameter("password of the new account", secret=True, again="password-verify")],
+        reuse: Annotated[bool, Parameter("take the name of an account that was deleted", form=False)] = False,
     ) -> dict[str, str]:
         """Add an account."""
         address = self._address(jid)
@@ -55,9 +58,9 @@ class Users(Component[ComponentConfig]):
         await self._do(self._accounts.create(address, password, turn, reuse=reuse), turn)
         return {"added": address.bare} | ({"note": f"it looks like {resembled}, who is here too"} if resembled else {})
 
-    @command("user passwd")
+    @command("user passwd", adhoc=f"{NS.ADMIN}#change-user-password")
     async def user_passwd(
-        self, jid: Jid, password: Annotated[str, Parameter("new password", secret=True)]
+        self, jid: AccountJid, password: Annotated[str, Parameter("new password", secret=True)]
     ) -> dict[str, str]:
         """Set an account's password. Its devices are logged out."""
         account = await self._existing(jid)
@@ -65,9 +68,9 @@ class Users(Component[ComponentConfig]):
         await self._do(self._accounts.set_password(account, password, turn), turn)
         return {"password set": account.jid.bare}
 
-    @command("user disable")
+    @command("user disable", adhoc=f"{NS.ADMIN}#disable-user")
     async def user_disable(
-        self, jid: Jid, enable: Annotated[bool, Parameter("let it log in again instead")] = False
+        self, jid: AccountJids, enable: Annotated[bool, Parameter("let it log in again instead", form=False)] = False
     ) -> dict[str, str]:
         """Keep an account from logging in; what it owns stays, and messages to it wait. Its sessions end."""
         account = await self._existing(jid)
@@ -79,8 +82,13 @@ class Users(Component[ComponentConfig]):
         await self._settled(turn)
         return {"enabled" if enable else "disabled": account.jid.bare}
 
-    @command("user delete")
-    async def user_delete(self, jid: Jid) -> dict[str, str]:
+    @command("user enable", adhoc=f"{NS.ADMIN}#reenable-user")
+    async def user_enable(self, jid: AccountJids) -> dict[str, str]:
+        """Let an account that was disabled log in again."""
+        return await self.user_disable(jid, enable=True)
+
+    @command("user delete", adhoc=f"{NS.ADMIN}#delete-user")
+    async def user_delete(self, jid: AccountJids) -> dict[str, str]:
         """Delete an account and everything it owns. There is no way back; its name stays reserved."""
         account = await self._existing(jid)
         turn = self.kernel.new_turn()
@@ -89,7 +97,7 @@ class Users(Component[ComponentConfig]):
         return {"deleted": account.jid.bare}
 
     @command("user forget")
-    async def user_forget(self, jid: Jid) -> dict[str, str]:
+    async def user_forget(self, jid: AccountJids) -> dict[str, str]:
         """Let the name of a deleted account be taken again. Old contacts may write to whoever takes it."""
         account = await self.kernel.directory.get(self._address(jid))
         if not await self._accounts.tombstone(account.jid):
@@ -99,8 +107,8 @@ class Users(Component[ComponentConfig]):
         await self._settled(turn)
         return {"forgotten": account.jid.bare}
 
-    @command("user show")
-    async def user_show(self, jid: Jid) -> dict[str, object]:
+    @command("user show", changes=False)
+    async def user_show(self, jid: AccountJid) -> dict[str, object]:
         """Show an account, or when it was deleted."""
         address = self._address(jid)
         if deleted_at := await self._accounts.tombstone(address):
@@ -114,10 +122,10 @@ class Users(Component[ComponentConfig]):
             "last seen": "now" if account.sessions else _date(row.seen_at),
         }
 
-    @command("user export")
+    @command("user export", adhoc=None, changes=False)
     async def user_export(
         self,
-        jid: Jid,
+        jid: AccountJid,
         with_credentials: Annotated[bool, Parameter("with what its password is checked with; keep that file safe")]
         = False,
     ) -> str:
@@ -127,10 +135,10 @@ class Users(Component[ComponentConfig]):
 
     # --- many accounts ----------------------------------------------------------------------------------------------
 
-    @command("user list")
+    @command("user list", changes=False)
     async def user_list(
         self,
-        domain: Annotated[str, Parameter("only accounts of this host")] = "",
+        domain: Annotated[str, Parameter("only accounts of this host", host=True)] = "",
         match: Annotated[str, Parameter("only accounts with this in their address")] = "",
         imported: Annotated[bool, Parameter("only accounts whose password is still another system's")] = False,
         after: Annotated[str, Parameter("only accounts behind this address, to go on where a list ended")] = "",
@@ -162,7 +170,7 @@ class Users(Component[ComponentConfig]):
             "sessions": 0 if account is None else len(account.sessions),
         }
 
-    @command("user count")
+    @command("user count", changes=False)
     async def user_count(self) -> list[dict[str, object]]:
         """Count accounts: all, disabled ones, and those whose imported password awaits its first use."""
         rows = await self.kernel.reader.fetch(store.COUNT)
@@ -171,7 +179,7 @@ class Users(Component[ComponentConfig]):
             for row in rows
         ]
 
-    @command("user import-part", hidden=True)
+    @command("user import-part", hidden=True, adhoc=None)
     async def user_import_part(
         self,
         accounts: Annotated[str, Parameter("JSON list of accounts", secret=True)],
@@ -185,7 +193,7 @@ class Users(Component[ComponentConfig]):
         except (ValueError, TypeError, AttributeError) as error:
             raise CommandError(f"accounts: {error}") from None
         for one in found:
-            self._address(one.account.bare)
+            self._address(one.account)
         turn = self.kernel.new_turn()
         policy = Policy(skip_existing, replace_passwords, dry_run)
         report = await import_part(self._accounts, found, policy, turn)
@@ -194,29 +202,26 @@ class Users(Component[ComponentConfig]):
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
-    def _address(self, text: str) -> JID:
-        try:
-            jid = JID.parse(text)
-        except InvalidJID as error:
-            raise CommandError(str(error)) from None
+    def _address(self, jid: JID) -> JID:
         if not jid.local or jid.resource:
-            raise CommandError(f"{text!r} is not an account's address; it looks like name@{self.kernel.hosts[0]}")
+            raise CommandError(f"{str(jid)!r} is not an account's address; it looks like name@{self.kernel.hosts[0]}")
         if jid.domain not in self.kernel.hosts:
             served = ", ".join(self.kernel.hosts)
             raise CommandError(f"{jid.domain} is not served here; the hosts in the configuration are: {served}")
         return jid
 
-    async def _existing(self, text: str) -> Account:
-        account = await self.kernel.directory.get(self._address(text))
+    async def _existing(self, jid: JID) -> Account:
+        account = await self.kernel.directory.get(self._address(jid))
         if not account.exists:
-            raise CommandError(f"there is no account {account.jid}; `xmppchat user list` shows those there are")
+            text = f"there is no account {account.jid}; `xmppchat user list` shows those there are"
+            raise CommandError(text, ItemNotFound(text))
         return account
 
     async def _do(self, work: Coroutine[Any, Any, object], turn: Turn) -> None:
         try:
             await work
         except StanzaError as error:
-            raise CommandError(error.text) from None
+            raise CommandError(error.text, error) from None
         await self._settled(turn)
 
     async def _settled(self, turn: Turn) -> None:

@@ -101,8 +101,7 @@ class Adhoc(Component[ComponentConfig]):
         if action != "execute":
             raise _bad("bad-action", "a command begins with the action execute")
         if not asked(spec):
-            host = request.domain
-            return await self._complete(spec, caller, [_without_form(spec, host)], self.kernel.ids.token())
+            return await self._complete(spec, caller, [{}], self.kernel.ids.token())
         session = self._sessions.open(spec, request.sender, request.domain)
         # There is one form to a command: what follows it is completing, or cancelling, which is always allowed (§3.4).
         actions = Element("actions", NS.COMMANDS, {"execute": "complete"}, [Element("complete", NS.COMMANDS)])
@@ -136,7 +135,7 @@ class Adhoc(Component[ComponentConfig]):
                 raise FormError("the form has to be filled in and submitted")
             if form.type == "cancel":
                 form = Form("submit", form.fields)  # §3.5.1: consider it to be "submit"
-            runs = arguments_of(session.spec, form, session.domain)
+            runs = arguments_of(session.spec, form)
             for arguments in runs:
                 permitted(session.spec, arguments, caller)  # all of them, before the first is done
         except (FormError, InvalidArguments) as error:
@@ -160,10 +159,6 @@ class Adhoc(Component[ComponentConfig]):
         # §3.6: what completes and fails says so in a note.
         notes = [note(str(fault), "error") for fault in faults]
         return _answer(spec, session_id, "completed", *(payload_of(spec, results) if results else ()), *notes)
-
-
-def _without_form(spec: CommandSpec, domain: str) -> dict[str, object]:
-    return {parameter.name: domain for parameter in spec.parameters if parameter.is_host}
 
 
 def _answer(spec: CommandSpec, session_id: str, status: str, *payload: Element) -> Element:

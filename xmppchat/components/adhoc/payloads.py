@@ -45,10 +45,10 @@ def spec_form_type(spec: CommandSpec) -> str:
     return spec.form_type or (NS.ADMIN if spec.node.startswith(NS.ADMIN + "#") else "")
 
 
-def arguments_of(spec: CommandSpec, submitted: Form, domain: str) -> list[Arguments]:
+def arguments_of(spec: CommandSpec, submitted: Form) -> list[Arguments]:
     """The arguments of each run that `submitted` asks for. Raises FormError."""
     values = form_of(spec).check(submitted)
-    common: Arguments = {parameter.name: domain for parameter in spec.parameters if parameter.is_host}
+    common: Arguments = {}
     each: list[tuple[str, tuple[str, ...]]] = []
     for parameter in asked(spec):
         found = values.get(parameter.field)
