@@ -7,8 +7,8 @@ from typing import Any
 from xmppchat.components.accounts import Accounts, Users
 from xmppchat.components.adhoc import Adhoc
 from xmppchat.components.administration import Administration
-from xmppchat.components.blocking import Blocking
 from xmppchat.components.audit import Audit
+from xmppchat.components.blocking import Blocking
 from xmppchat.components.caps import Caps
 from xmppchat.components.contact_addresses import ContactAddresses
 from xmppchat.components.disco import Disco
