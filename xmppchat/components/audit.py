@@ -19,7 +19,7 @@ from xmppchat.storage import schema
 
 log = structlog.get_logger(__name__)
 
-#: Characters that are kept of one argument, and of all (limit 57).
+#: Characters that are kept of one argument, and of all (limit 58).
 MAX_VALUE: Final = 500
 MAX_ARGUMENTS: Final = 4_000
 MAX_ERROR: Final = 1_000

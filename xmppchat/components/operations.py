@@ -20,7 +20,7 @@ class Operations(Component[ComponentConfig]):
         """The server runs from now on."""
         self._started_at = self.kernel.clock.now()
 
-    @command("status", hidden=True)
+    @command("status", hidden=True, adhoc=None, changes=False)
     async def status(self) -> dict[str, object]:
         """Tell what runs, and since when."""
         return {

@@ -9,7 +9,7 @@ from typing import Final
 from xmppchat.core.commands import CommandSpec
 from xmppchat.jid import JID
 
-#: How long a form waits to be filled in, s; how many do for one account and in all (limit 56). The oldest goes.
+#: How long a form waits to be filled in, s; how many do for one account and in all (limit 57). The oldest goes.
 LIFETIME: Final = 600.0
 MAX_PER_ACCOUNT: Final = 10
 MAX_OPEN: Final = 10_000

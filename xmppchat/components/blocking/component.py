@@ -235,7 +235,7 @@ class Blocking(Component[ComponentConfig]):
 
     # --- reports, for the admin --------------------------------------------------------------------------------------
 
-    @command("report list")
+    @command("report list", changes=False)
     async def report_list(
         self, limit: Annotated[int, Parameter("how many to show, the newest first")] = 50
     ) -> list[dict[str, object]]:

@@ -201,7 +201,7 @@ class Invitations(Component[InvitationsConfig]):
         page = {"landing-url": self.config.landing_page + token} if self.config.landing_page else {}
         return {"uri": uri, **page, "expire": timestamp(end)}
 
-    @command("invitations")
+    @command("invitations", changes=False)
     async def invitations(
         self, limit: Annotated[int, Parameter("at most so many, the oldest first")] = 1_000
     ) -> list[dict[str, object]]:
