@@ -17,7 +17,7 @@ from xmppchat.core.commands import CommandError, Parameter
 from xmppchat.core.component import PARTIAL, Component, ComponentConfig, Xep, command
 from xmppchat.core.services import AccountService
 from xmppchat.core.turn import Turn
-from xmppchat.jid import JID, InvalidJID
+from xmppchat.jid import JID
 from xmppchat.protocol.errors import ItemNotFound, StanzaError, StreamNotAuthorized
 from xmppchat.protocol.namespaces import NS
 
