@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import text
 
 from xmppchat.components.blocking import blocklist
-from xmppchat.core import commands
 from xmppchat.core.commands import CommandError
 from xmppchat.core.limits import Limits
 from xmppchat.core.services import AccountService, BlockingService, RosterItem, RosterService
@@ -74,7 +73,7 @@ def report(said: str = "", reason: str = "urn:xmpp:reporting:spam", more: str = 
 
 
 async def reports(driver: MemoryDriver, **arguments: object) -> list[dict[str, Any]]:
-    found: Any = await commands.execute(driver.server.kernel, "report list", arguments, "a test")
+    found: Any = await driver.server.execute("report list", arguments)
     return list(found)
 
 
@@ -141,10 +140,10 @@ async def test_a_report_is_deleted_by_its_id(start: Start) -> None:
     await block(juliet, "paris@chat.example", report=report("one"))
     await block(juliet, "tybalt@chat.example", report=report("two"))
     newest = (await reports(driver))[0]["id"]
-    await commands.execute(kernel, "report delete", {"report": newest}, "a test")
+    await driver.server.execute("report delete", {"report": newest})
     assert [kept["text"] for kept in await reports(driver)] == ["one"]
     with pytest.raises(CommandError, match="there is no report"):
-        await commands.execute(kernel, "report delete", {"report": newest}, "a test")
+        await driver.server.execute("report delete", {"report": newest})
 
 
 async def test_a_deleted_account_leaves_no_list_and_no_name(start: Start) -> None:
