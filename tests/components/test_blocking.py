@@ -135,7 +135,6 @@ async def test_reports_have_a_budget_and_the_block_does_not(start: Start) -> Non
 
 async def test_a_report_is_deleted_by_its_id(start: Start) -> None:
     driver = await start()
-    kernel = driver.server.kernel
     juliet = await client(driver, "juliet")
     await block(juliet, "paris@chat.example", report=report("one"))
     await block(juliet, "tybalt@chat.example", report=report("two"))
