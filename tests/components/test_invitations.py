@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from xmppchat.components.register.component import RegisterConfig
 from xmppchat.core.commands import CommandError
 from xmppchat.core.limits import Limits
-from xmppchat.core.services import InvitationService
+from xmppchat.core.services import InvitationService, RegistrationService
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import Conflict, NotAllowed, ResourceConstraint
@@ -93,8 +94,15 @@ async def test_what_is_announced(start: Start, mode: str, by_token: bool) -> Non
 
 
 async def test_a_closed_server_takes_no_token(start: Start) -> None:
-    driver = await start("closed")
-    assert await show(await connected(driver), await invite(driver)) == "item-not-found"
+    driver = await start()
+    token = await invite(driver)
+    await driver.stop()
+    await driver.start()
+    assert await show(await connected(driver), token) == "", "invitations survive a restart"
+    driver.server.kernel.services.get(RegistrationService).config = RegisterConfig(mode="closed")  # type: ignore[attr-defined]
+    assert await show(await connected(driver), token) == "item-not-found"
+    with pytest.raises(CommandError, match="registration is closed"):
+        await invite(driver)
 
 
 async def test_a_failed_registration_uses_nothing_up(start: Start) -> None:

@@ -197,6 +197,10 @@ class Registration(Protocol):
 class RegistrationService(Protocol):
     """XEP-0077 before authentication."""
 
+    @property
+    def takes_invitations(self) -> bool:
+        """Whether an account may be made with an invitation."""
+
     def begin(self, domain: str, peer: str) -> Registration:
         """For a connection from the address `peer` to the host `domain`."""
 

@@ -18,13 +18,15 @@ from pydantic import Field
 from xmppchat.components.invitations import store
 from xmppchat.core import events
 from xmppchat.core.authentication import Backoff
+from xmppchat.core.callers import Caller
 from xmppchat.core.commands import CommandError, Parameter
-from xmppchat.core.component import Component, ComponentConfig, Xep, command, every, on
+from xmppchat.core.component import Component, ComponentConfig, Role, Xep, command, every, on
 from xmppchat.core.runtime import timestamp
-from xmppchat.core.services import Invitation, InvitationService
+from xmppchat.core.services import Invitation, InvitationService, RegistrationService
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol.errors import ItemNotFound, NotAllowed, ResourceConstraint, StanzaError
+from xmppchat.protocol.namespaces import NS
 
 _DAY = 86_400_000
 #: Longest token that is looked at; ours have 22 characters.
@@ -119,11 +121,13 @@ class Invitations(Component[InvitationsConfig]):
 
     async def make(
         self, domain: str, *, creator: str = "", localpart: str = "", is_account: bool = True, uses: int = 1,
-        days: int = 0,
+        days: int = 0, is_limited: bool = True,
     ) -> tuple[str, int]:  # fmt: skip
         """A new invitation: (URI, its end in ms). Raises a stanza error where `creator` has made too many."""
+        if is_account and not self.kernel.services.get(RegistrationService).takes_invitations:
+            raise NotAllowed('registration is closed: set mode = "invite" under [components.register], and reload')
         now = self.kernel.clock.now()
-        if creator:
+        if creator and is_limited:
             await self._check_quota(domain, creator, now)
         token = secrets.token_urlsafe(16)
         expires_at = now + (days or self.config.days) * _DAY
@@ -155,9 +159,41 @@ class Invitations(Component[InvitationsConfig]):
         if failures:
             raise failures[0]
 
-    # --- commands ---------------------------------------------------------------------------------------------------
+    # --- commands of clients (XEP-0401 §4) ------------------------------------------------------------------------
 
-    @command("invite")
+    @command(
+        "invite a contact", adhoc=f"{NS.INVITE}#invite", by=Role.USER, form_type=f"{NS.INVITE}#invitation", hidden=True
+    )
+    async def invite_contact(self, caller: Caller) -> dict[str, object]:
+        """Invite user."""
+        account = caller.account
+        if account is None or not self.config.users_may_invite:
+            raise NotAllowed("invitations are made by the admin of this server")
+        # With registration closed the link makes a contact, and no account (§4.1: then ibr=y is left out).
+        may_register = self.kernel.services.get(RegistrationService).takes_invitations
+        uri, end = await self.make(caller.domain, creator=account.jid.bare, is_account=may_register)
+        return self._shown(uri, end)
+
+    @command(
+        "invite to an account", adhoc=f"{NS.INVITE}#create-account", form_type=f"{NS.INVITE}#invitation", hidden=True
+    )
+    async def invite_to_account(
+        self,
+        caller: Caller,
+        username: Annotated[str, Parameter("name of the new account; empty: the invited chooses")] = "",
+        roster_subscription: Annotated[
+            bool, Parameter("the new account and you are contacts", field="roster-subscription")
+        ] = False,
+    ) -> dict[str, object]:
+        """Create account."""
+        localpart = self._account(f"{username}@{caller.domain}").local if username else ""
+        creator = caller.account.jid.bare if roster_subscription and caller.account is not None else ""
+        uri, end = await self.make(caller.domain, creator=creator, localpart=localpart, is_limited=False)
+        return self._shown(uri, end)
+
+    # --- commands of the operator -----------------------------------------------------------------------------------
+
+    @command("invite", adhoc=None)
     async def invite(
         self,
         host: Annotated[str, Parameter("host the account will be at; default: the first one")] = "",
@@ -201,7 +237,7 @@ class Invitations(Component[InvitationsConfig]):
         page = {"landing-url": self.config.landing_page + token} if self.config.landing_page else {}
         return {"uri": uri, **page, "expire": timestamp(end)}
 
-    @command("invitations", changes=False)
+    @command("invitations", adhoc=None, changes=False)
     async def invitations(
         self, limit: Annotated[int, Parameter("at most so many, the oldest first")] = 1_000
     ) -> list[dict[str, object]]:
@@ -217,7 +253,7 @@ class Invitations(Component[InvitationsConfig]):
             for row in rows
         ]  # fmt: skip
 
-    @command("revoke")
+    @command("revoke", adhoc=None)
     async def revoke(
         self, id: Annotated[str, Parameter("id of an invitation, as `xmppchat invitations` shows it")]
     ) -> dict[str, str]:
@@ -259,7 +295,7 @@ def _invitation(row: Any) -> Invitation:
 
 def _uri(domain: str, creator: str, localpart: str, token: str, *, is_account: bool) -> str:
     """XEP-0445 §3, XEP-0401 §4.1; names as RFC 5122 spells them."""
-    if creator:
+    if creator and not localpart:
         return f"xmpp:{quote(creator, safe='@')}?roster;preauth={token}" + (";ibr=y" if is_account else "")
     at = f"{quote(localpart)}@" if localpart else ""
     return f"xmpp:{at}{quote(domain)}?register;preauth={token}"

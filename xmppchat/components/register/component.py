@@ -86,7 +86,12 @@ class Register(Component[RegisterConfig]):
         self._budgets = Budgets()
 
     def _announce(self, namespace: str) -> Element | None:
-        return Element("register", namespace) if self.config.mode != "closed" else None
+        return Element("register", namespace) if self.takes_invitations else None
+
+    @property
+    def takes_invitations(self) -> bool:
+        """See :class:`RegistrationService`."""
+        return self.config.mode != "closed"
 
     def begin(self, domain: str, peer: str) -> Applicant:
         """See :class:`RegistrationService`."""
