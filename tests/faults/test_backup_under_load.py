@@ -26,6 +26,7 @@ from xmppchat.testing.wire_client import TcpClient
 
 SENDERS = [f"sender{number}" for number in range(4)]
 RECIPIENTS = [f"recipient{number}" for number in range(3)]
+PASSWORD = "a long secret"
 #: What each sender does at least between two looks at it.
 STRIDE = 40
 
@@ -94,13 +95,13 @@ def fill(server: LiveServer) -> None:
 
 async def log_in(server: LiveServer, name: str) -> TcpClient:
     client = await TcpClient.connect(server.address, 5222, server.domain)
-    await client.log_in(name, "secret", "x")
+    await client.log_in(name, PASSWORD, "x")
     return client
 
 
 async def register(server: LiveServer, name: str) -> None:
     client = await TcpClient.connect(server.address, 5222, server.domain)
-    await client.register(name, "secret")
+    await client.register(name, PASSWORD)
     await client.close()
 
 

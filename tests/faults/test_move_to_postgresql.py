@@ -17,7 +17,7 @@ ITEM = "<item jid='{0}' name='&lt;{1}&gt; é 👩‍👩‍👧'><group>friends<
 BODIES = [f"{number} é 👩‍👩‍👧 &lt;" for number in range(10)]
 
 
-async def log_in(server: LiveServer, name: str, password: str = "secret") -> TcpClient:
+async def log_in(server: LiveServer, name: str, password: str = "a long secret") -> TcpClient:
     client = await TcpClient.connect(server.address, 5222, server.domain)
     await client.log_in(name, password, "x")
     return client
@@ -77,8 +77,8 @@ async def test_the_server_goes_on_where_it_stopped(tmp_path: Path, postgresql: P
     old = server.directory / "data" / "xmppchat.db"
     config = ("--config", str(server.config_file))
     with server:
-        server.add_user("romeo", "secret")
-        server.add_user("juliet", "secret")
+        server.add_user("romeo", "a long secret")
+        server.add_user("juliet", "a long secret")
         await befriend(server)
         rosters = {name: await roster(server, name) for name in ("romeo", "juliet")}
         assert "subscription='both'" in rosters["romeo"][1][0].replace('"', "'")
