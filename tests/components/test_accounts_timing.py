@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from accounts_support import bring, hashed, run
+from accounts_support import bring, hashed, refusal, run
 from test_accounts_import import scram_text
 
+from xmppchat.components.accounts import passwords as passwords_module
 from xmppchat.components.accounts.fakes import Fakes
 from xmppchat.components.accounts.passwords import Passwords
 from xmppchat.core.services import AccountService
@@ -101,17 +102,42 @@ async def test_time_does_not_tell_whether_an_account_must_be_loaded(crowd: Memor
     assert differ(await times({name: cold(name) for name in ("juliet", "cheap", "sha1", "nobody")})) == []
 
 
-async def test_a_leak_would_be_seen() -> None:
-    """Checks that do not all take the effort of the dearest account are told apart, each kind of them."""
+def logins(driver: MemoryDriver) -> dict[str, Check]:
+    """Whole logins with PLAIN that are refused, from the first byte to the last."""
+
+    def attempt(name: str) -> Check:
+        return lambda: refusal(driver, name, "wrong password")
+
+    return {name: attempt(name) for name in ("juliet", "cheap", "dear", "sha1", "nobody")}
+
+
+async def test_time_of_a_whole_login_does_not_tell_it_either(crowd: MemoryDriver) -> None:
+    assert differ(await times(logins(crowd))) == []
+
+
+async def test_a_dummy_that_is_left_out_would_be_seen(crowd: MemoryDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the fault is mostly: no work is done for what is not there."""
+    check_bcrypt = passwords_module._check_bcrypt
+
+    def check_only_what_is_there(password: str, imported: str, highest: int) -> bool:
+        return bool(imported) and check_bcrypt(password, imported, highest)
+
+    monkeypatch.setattr(passwords_module, "_check_bcrypt", check_only_what_is_there)
+    told_apart = differ(await times(logins(crowd), rounds=30))
+    assert {("juliet", "dear"), ("dear", "nobody"), ("cheap", "nobody")} <= set(told_apart)
+
+
+async def test_keys_that_are_dearer_than_all_would_be_seen() -> None:
+    """Half as many iterations again, which nobody counted in: that is what is left out when an import forgets it."""
     passwords = Passwords(8_192)
     passwords.effort.include({}, hashed("a", cost=4))
     keys = ScramKeys(b"0123456789abcdef", 8_192, b"", b"")
-    few = ScramKeys(b"0123456789abcdef", 9_216, b"", b"")
+    more = ScramKeys(b"0123456789abcdef", 12_288, b"", b"")
     leaky: dict[str, Check] = {
         "as all": lambda: passwords.check("x", {"SCRAM-SHA-256": keys}, ""),
-        "an eighth more": lambda: passwords.check("x", {"SCRAM-SHA-256": few}, ""),
+        "half as many more": lambda: passwords.check("x", {"SCRAM-SHA-256": more}, ""),
     }
-    assert differ(await times(leaky)) == [("as all", "an eighth more")]
+    assert differ(await times(leaky)) == [("as all", "half as many more")]
     passwords.close()
 
 
