@@ -39,20 +39,20 @@ def ask(client: Attacker, number: int, kind: str, payload: str, to: str = "") ->
 REQUESTS = (
     ("set", "<vCard xmlns='vcard-temp'><FN>{c}</FN></vCard>", ""),
     ("set", "<vCard xmlns='vcard-temp'><PHOTO>{c}…</PHOTO></vCard>", ""),
-    ("set", "<vCard xmlns='vcard-temp'><FN>{c}</FN></vCard>", "juliet@a.test"),
+    ("set", "<vCard xmlns='vcard-temp'><FN>{c}</FN></vCard>", "lark@a.test"),
     ("set", "<query xmlns='jabber:iq:private'><x xmlns='urn:{c}'>{c}</x></query>", ""),
     ("set", "<query xmlns='jabber:iq:private'><x xmlns='urn:{c}'>{c}…</x></query>", ""),
     ("set", "<query xmlns='jabber:iq:private'><x xmlns='jabber:iq:{c}'>{c}</x></query>", ""),
     ("set", "<query xmlns='jabber:iq:roster'><item jid='x@a.test' name='{c}'><group>{c}</group></item></query>", ""),
     ("set", "<query xmlns='jabber:iq:roster'><item jid='x@a.test' name='{c}'/><item jid='{c}'/></query>", ""),
-    ("set", "<query xmlns='jabber:iq:register'><username>juliet</username><password>{c}</password></query>", ""),
+    ("set", "<query xmlns='jabber:iq:register'><username>lark</username><password>{c}</password></query>", ""),
     ("set", "<query xmlns='jabber:iq:register'><password>{c}\u00ad\u0378</password></query>", ""),
     ("set", "<block xmlns='urn:xmpp:blocking'><item jid='y@a.test'><report xmlns='urn:xmpp:reporting:1' "
             "reason='urn:xmpp:reporting:spam'><text>{c}</text></report></item></block>", ""),
     ("set", "<block xmlns='urn:xmpp:blocking'><item jid='@@'><report xmlns='urn:xmpp:reporting:1' "
             "reason='{c}'><text>{c}</text></report></item></block>", ""),
     ("set", "<x xmlns='urn:{c}'>{c}</x>", ""),
-    ("set", "<x xmlns='urn:{c}'>{c}</x>", "juliet@a.test"),
+    ("set", "<x xmlns='urn:{c}'>{c}</x>", "lark@a.test"),
     ("get", "<query xmlns='http://jabber.org/protocol/disco#info' node='{c}'/>", A),
     ("set", "<command xmlns='http://jabber.org/protocol/commands' node='{c}' sessionid='{c}'><x xmlns='jabber:x:data' "
             "type='submit'><field var='password'><value>{c}</value></field></x></command>", A),
@@ -61,6 +61,8 @@ REQUESTS = (
 
 @pytest.mark.timeout(180)
 def test_no_log_sings(target: Target, tmp_path: Path) -> None:
+    for name in ("nightingale", "lark"):  # what they leave behind is in nobody's way
+        target.add(f"{name}@{A}")
     with target.connect().secure() as client:  # logins and registrations
         for data in (f"\0romeo\0{CANARY}", f"romeo@a.test\0romeo\0{CANARY}", f"\0{CANARY}\0{CANARY}", CANARY):
             client.restart()
@@ -71,12 +73,12 @@ def test_no_log_sings(target: Target, tmp_path: Path) -> None:
             query = f"<username>{name}</username><password>{CANARY}</password>"
             ask(client, number, "set", f"<query xmlns='jabber:iq:register'>{query}</query>")
         ask(client, 9, "set", f"<preauth xmlns='urn:xmpp:pars:0' token='{CANARY}'/>")
-    with target.login("mallory", resource="canaries") as client:
+    with target.login("nightingale", resource="canaries") as client:
         client.send(f"<presence><status>{CANARY}</status></presence>".encode())
-        for to in ("juliet@a.test", "nobody@a.test", "x@remote.test", "@", A, ""):
+        for to in ("lark@a.test", "nobody@a.test", "x@remote.test", "@", A, ""):
             client.send(f"<message to='{to}' type='chat'><body>{CANARY}</body></message>".encode())
         client.send(
-            f"<presence to='juliet@a.test' type='subscribe'><status>{CANARY}</status>"
+            f"<presence to='lark@a.test' type='subscribe'><status>{CANARY}</status>"
             f"<preauth xmlns='urn:xmpp:pars:0' token='{CANARY}'/></presence>".encode()
         )
         for number, (kind, payload, to) in enumerate(REQUESTS):

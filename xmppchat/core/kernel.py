@@ -138,6 +138,15 @@ class Kernel:
         """A turn for what `origin` sent, or for what the server begins itself."""
         return Turn(self.gate, origin)
 
+    async def settled(self, turn: Turn) -> None:
+        """Commit `turn` and return when it is on disk. Raises the stanza error that says why it could not be stored."""
+        failures: list[StanzaError] = []
+        turn.on_failure = failures.append
+        turn.commit()
+        await self.gate.committed(self.gate.last)  # not until nothing is open: on a busy server something always is
+        if failures:
+            raise failures[0]
+
     # --- sessions --------------------------------------------------------------------------------------------------
 
     def add_session(self, session: Session) -> None:

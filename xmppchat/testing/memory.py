@@ -12,7 +12,6 @@ from xmppchat.core.kernel import Kernel
 from xmppchat.core.services import AccountService
 from xmppchat.jid import JID
 from xmppchat.network.c2s import Connection
-from xmppchat.protocol.errors import StanzaError
 from xmppchat.server import Server
 from xmppchat.testing.clock import FakeClock
 from xmppchat.testing.runner import ADMINS
@@ -150,13 +149,8 @@ class MemoryDriver:
 async def create_account(kernel: Kernel, jid: JID, password: str) -> None:
     """Make an account and wait until it is stored. Raises :class:`StanzaError`."""
     turn = kernel.new_turn()
-    failures: list[StanzaError] = []
-    turn.on_failure = failures.append
     await kernel.services.get(AccountService).create(jid, password, turn)
-    turn.commit()
-    await kernel.gate.drained()
-    if failures:
-        raise failures[0]
+    await kernel.settled(turn)
 
 
 async def settle(kernel: Kernel) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
@@ -16,9 +15,8 @@ from xmppchat.core.account import Account
 from xmppchat.core.commands import CommandError, Parameter
 from xmppchat.core.component import PARTIAL, Component, ComponentConfig, Xep, command
 from xmppchat.core.services import AccountService
-from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
-from xmppchat.protocol.errors import ItemNotFound, StanzaError, StreamNotAuthorized
+from xmppchat.protocol.errors import ItemNotFound, StreamNotAuthorized
 from xmppchat.protocol.namespaces import NS
 
 #: Rows of one list; `--after` goes on. More would keep the event loop from everything else.
@@ -55,7 +53,8 @@ class Users(Component[ComponentConfig]):
         address = self._address(jid)
         resembled = await self._accounts.resembles(address)
         turn = self.kernel.new_turn()
-        await self._do(self._accounts.create(address, password, turn, reuse=reuse), turn)
+        await self._accounts.create(address, password, turn, reuse=reuse)
+        await self.kernel.settled(turn)
         return {"added": address.bare} | ({"note": f"it looks like {resembled}, who is here too"} if resembled else {})
 
     @command("user passwd", adhoc=f"{NS.ADMIN}#change-user-password")
@@ -65,7 +64,8 @@ class Users(Component[ComponentConfig]):
         """Set an account's password. Its devices are logged out."""
         account = await self._existing(jid)
         turn = self.kernel.new_turn()
-        await self._do(self._accounts.set_password(account, password, turn), turn)
+        await self._accounts.set_password(account, password, turn)
+        await self.kernel.settled(turn)
         return {"password set": account.jid.bare}
 
     @command("user disable", adhoc=f"{NS.ADMIN}#disable-user")
@@ -79,7 +79,7 @@ class Users(Component[ComponentConfig]):
         turn.write(account, store.DISABLE, {"account": account.id, "is_disabled": not enable})
         if not enable:
             turn.effect(self._accounts.end_sessions, account, StreamNotAuthorized("this account is disabled"))
-        await self._settled(turn)
+        await self.kernel.settled(turn)
         return {"enabled" if enable else "disabled": account.jid.bare}
 
     @command("user enable", adhoc=f"{NS.ADMIN}#reenable-user")
@@ -93,7 +93,7 @@ class Users(Component[ComponentConfig]):
         account = await self._existing(jid)
         turn = self.kernel.new_turn()
         self._accounts.delete(account, turn)
-        await self._settled(turn)
+        await self.kernel.settled(turn)
         return {"deleted": account.jid.bare}
 
     @command("user forget")
@@ -104,7 +104,7 @@ class Users(Component[ComponentConfig]):
             raise CommandError(f"no account {account.jid} was deleted; its name is not reserved")
         turn = self.kernel.new_turn()
         store.delete_tombstone(account, turn)
-        await self._settled(turn)
+        await self.kernel.settled(turn)
         return {"forgotten": account.jid.bare}
 
     @command("user show", changes=False)
@@ -197,7 +197,7 @@ class Users(Component[ComponentConfig]):
         turn = self.kernel.new_turn()
         policy = Policy(skip_existing, replace_passwords, dry_run)
         report = await import_part(self._accounts, found, policy, turn)
-        await self._settled(turn)
+        await self.kernel.settled(turn)
         return report.plain()
 
     # --- helpers ----------------------------------------------------------------------------------------------------
@@ -216,21 +216,6 @@ class Users(Component[ComponentConfig]):
             text = f"there is no account {account.jid}; `xmppchat user list` shows those there are"
             raise CommandError(text, ItemNotFound(text))
         return account
-
-    async def _do(self, work: Coroutine[Any, Any, object], turn: Turn) -> None:
-        try:
-            await work
-        except StanzaError as error:
-            raise CommandError(error.text, error) from None
-        await self._settled(turn)
-
-    async def _settled(self, turn: Turn) -> None:
-        failures: list[StanzaError] = []
-        turn.on_failure = failures.append
-        turn.commit()
-        await self.kernel.gate.drained()
-        if failures:
-            raise CommandError(failures[0].text or failures[0].condition)
 
 
 def _password_state(*, has_keys: bool, has_import: bool) -> str:

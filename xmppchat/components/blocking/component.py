@@ -42,7 +42,6 @@ from xmppchat.protocol.errors import (
     NotAllowed,
     ResourceConstraint,
     ServiceUnavailable,
-    StanzaError,
 )
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
@@ -262,13 +261,8 @@ class Blocking(Component[ComponentConfig]):
         if not await self._reports.has(report):
             raise CommandError(f"there is no report {report}; `xmppchat report list` shows those there are")
         turn = self.kernel.new_turn()
-        failures: list[StanzaError] = []
-        turn.on_failure = failures.append
         self._reports.delete(report, turn)
-        turn.commit()
-        await self.kernel.gate.drained()
-        if failures:
-            raise CommandError(failures[0].text or failures[0].condition)
+        await self.kernel.settled(turn)
         return {"deleted": str(report)}
 
 

@@ -136,7 +136,7 @@ class Invitations(Component[InvitationsConfig]):
             "token_hash": store.hash_of(token), "domain": domain, "creator": creator, "localpart": localpart,
             "is_account": is_account, "uses": uses, "created_at": now, "expires_at": expires_at,
         })
-        await self._settled(turn)
+        await self.kernel.settled(turn)
         return _uri(domain, creator, localpart, token, is_account=is_account), expires_at
 
     async def _check_quota(self, domain: str, creator: str, now: int) -> None:
@@ -150,14 +150,6 @@ class Invitations(Component[InvitationsConfig]):
         if sum(row.created_at >= now - _DAY for row in rows) >= limits.invitations_per_day:
             fired("invitations_per_day")
             raise ResourceConstraint(f"you may invite {limits.invitations_per_day} times a day; go on tomorrow")
-
-    async def _settled(self, turn: Turn) -> None:
-        failures: list[StanzaError] = []
-        turn.on_failure = failures.append
-        turn.commit()
-        await self.kernel.gate.drained()
-        if failures:
-            raise failures[0]
 
     # --- commands of clients (XEP-0401 §4) ------------------------------------------------------------------------
 
@@ -264,7 +256,7 @@ class Invitations(Component[InvitationsConfig]):
             raise CommandError(f"there is no invitation {id}; `xmppchat invitations` lists those there are")
         turn = self.kernel.new_turn()
         self._delete(found[0].token_hash, turn)
-        await self._settled(turn)
+        await self.kernel.settled(turn)
         return {"revoked": id}
 
     def _delete(self, token_hash: bytes, turn: Turn) -> None:

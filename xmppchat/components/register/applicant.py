@@ -108,18 +108,13 @@ class Applicant:
         register, invitation = self._register, self._invitation
         kernel = register.kernel
         turn = kernel.new_turn()
-        failures: list[StanzaError] = []
-        turn.on_failure = failures.append
         async with AsyncExitStack() as redeemed:
             if invitation is not None:
                 await redeemed.enter_async_context(register.invitations.redemption(invitation, jid, turn))
             account_id = await register.accounts.create(jid, password, turn)
             if invitation is not None and invitation.creator:
                 await self._introduce(jid, account_id, JID.parse(invitation.creator), turn)
-            turn.commit()
-            await kernel.gate.committed(kernel.gate.last)
-        if failures:
-            raise failures[0]
+            await kernel.settled(turn)
         self._invitation = None
 
     async def _introduce(self, jid: JID, account_id: int, inviter: JID, turn: Turn) -> None:
