@@ -162,5 +162,14 @@ def test_ten_thousand_accounts_into_a_running_server(server: LiveServer, tmp_pat
     assert HASH not in server.log()
 
 
+def test_parts_fit_the_control_socket(server: LiveServer, tmp_path: Path) -> None:
+    """Passwords as long as they may be, with characters that are quoted."""
+    password = '\\"' * 500
+    lines = [json.dumps({"account": f"long{n}", "password": password}) for n in range(1_000)]
+    file = write(tmp_path / "users.jsonl", *lines)
+    done = server.run("user", "import", file, "--dry-run", "--config", str(server.config_file))
+    assert done == "1000 would be added\n"
+
+
 def test_standard_input(cli: Any, config: Path) -> None:
     assert cli.done("user", "import", "-", stdin=f"account,bcrypt\nromeo,{HASH}\n") == "1 added\n"

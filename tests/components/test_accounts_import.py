@@ -13,9 +13,10 @@ from accounts_support import bring, hashed, log_in, refusal, rows, run
 from xmppchat.components.accounts.passwords import Passwords, canonical_bcrypt
 from xmppchat.core.commands import CommandError
 from xmppchat.core.services import AccountService
+from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.sasl import SCRAM_HASHES, derive_keys
 from xmppchat.storage import schema
-from xmppchat.testing.memory import MemoryDriver
+from xmppchat.testing.memory import MemoryClient, MemoryDriver
 from xmppchat.testing.wire_client import ClientFailure
 
 
@@ -111,6 +112,9 @@ def scram_text(mechanism: str, password: str) -> str:
     return f"{mechanism}$5000:{salt}${stored}:{server}"
 
 
+SCRAM_TEXT = scram_text("SCRAM-SHA-1", "x")
+
+
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 async def test_keys_of_one_kind_are_enough_for_plain_which_makes_the_others(
     driver: MemoryDriver, mechanism: str
@@ -170,6 +174,7 @@ async def test_what_exists_is_left_alone_unless_asked_for(driver: MemoryDriver) 
         ({"account": "romeo", "bcrypt": hashed("a").replace("$04$", "$31$")}, "no hash of bcrypt"),
         ({"account": "romeo", "scram": "SCRAM-SHA-256$10:AA==$AA==:AA=="}, "MECHANISM"),
         ({"account": "romeo", "scram": "SCRAM-SHA-256$9999999:MDEyMzQ1Njc4OWFi$AA==:AA=="}, "iterations"),
+        ({"account": "romeo", "scram": f"{SCRAM_TEXT} {SCRAM_TEXT}"}, "two keys of one mechanism"),
         ({"account": "romeo", "scram": "SCRAM-SHA-256$4096:AAAA$AA==:AA=="}, "salt"),
         ({"account": "a b", "password": "x"}, "not an address"),
         ({"account": "romeo/r", "password": "x"}, "address"),
@@ -228,10 +233,14 @@ async def test_a_password_set_while_another_is_being_checked_is_the_one(
 async def test_only_plain_is_offered_while_accounts_move(tmp_path: Path) -> None:
     driver = MemoryDriver(tmp_path, accounts={"only_plain": True})
     await driver.start()
-    client = await driver.connect()
-    mechanisms = driver.server.connections.settings.mechanisms(())
-    assert list(mechanisms) == ["PLAIN"]
-    await client.close()
+    client = MemoryClient(driver.domain, driver.server.connections.new())
+    features = await client.open()
+    mechanisms = features.find("mechanisms", NS.SASL)
+    assert mechanisms is not None
+    assert [mechanism.text for mechanism in mechanisms.elements()] == ["PLAIN"]
+    client.write(f"<auth xmlns='{NS.SASL}' mechanism='SCRAM-SHA-256'>biws</auth>")
+    answer = await client.take(lambda element: element.namespace == NS.SASL)
+    assert next(answer.elements()).name == "invalid-mechanism"
     await driver.stop()
 
 

@@ -19,9 +19,11 @@ from xmppchat.cli.faults import CliError
 from xmppchat.components.accounts import records
 from xmppchat.components.accounts.records import Record
 from xmppchat.core.config import ServerConfig
+from xmppchat.network import control
 
-#: Accounts in one request: a few hundred kilobytes, committed in one step.
+#: Accounts in one request, which are committed in one step, and bytes: quoted once more they fit the control socket.
 PART = 200
+PART_BYTES = control.MAX_BYTES // 4
 #: Faults and names that are shown; of more, the number.
 SHOWN = 20
 
@@ -37,8 +39,8 @@ def import_file(
     options = {"dry_run": dry_run, "skip_existing": skip_existing, "replace_passwords": replace_passwords}
     total: Counter[str] = Counter()
     refused: list[str] = []
-    parts = [found[start : start + PART] for start in range(0, len(found), PART)]
-    requests = ({"accounts": json.dumps([one.plain() for one in part]), **options} for part in parts)
+    parts = list(_parts(found))
+    requests = ({"accounts": f"[{','.join(part)}]", **options} for part in parts)
     with _progress(len(parts)) as advance:
 
         def done(answer: Any) -> None:
@@ -83,6 +85,19 @@ def _read(path: Path, config: ServerConfig) -> list[Record]:
     if not found:
         raise CliError(f"{path}: holds no accounts")
     return found
+
+
+def _parts(found: Sequence[Record]) -> Iterator[list[str]]:
+    part: list[str] = []
+    size = 0
+    for one in found:
+        text = json.dumps(one.plain(), ensure_ascii=False)
+        size += len(text.encode())
+        if part and (len(part) == PART or size > PART_BYTES):
+            yield part
+            part, size = [], len(text.encode())
+        part.append(text)
+    yield part
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:

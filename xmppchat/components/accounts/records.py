@@ -77,6 +77,8 @@ def record(values: Mapping[str, Any], default_domain: str) -> Record:
         raise ValueError("bcrypt is no hash of bcrypt: $2b$12$ and 53 characters, with a cost from 04 to 16")
     if checked.scram and not checked.keys:
         raise ValueError("scram is empty")
+    if len(checked.keys) < len(checked.scram.split()):
+        raise ValueError("scram has two keys of one mechanism")
     return replace(checked, bcrypt=canonical_bcrypt(checked.bcrypt)) if checked.bcrypt else checked
 
 
