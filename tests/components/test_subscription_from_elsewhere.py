@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from xmppchat.components.presence.subscription import state_of
+from xmppchat.components.presence.tables import state_of
 from xmppchat.core.services import RosterItem, RosterService
 from xmppchat.jid import JID
 from xmppchat.protocol.stanza import Stanza

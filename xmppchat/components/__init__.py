@@ -18,7 +18,7 @@ from xmppchat.components.last_activity import LastActivity
 from xmppchat.components.offline import Offline
 from xmppchat.components.operations import Operations
 from xmppchat.components.ping import Ping
-from xmppchat.components.presence import Presence
+from xmppchat.components.presence import Presence, Subscriptions
 from xmppchat.components.private_xml import PrivateXml
 from xmppchat.components.register import Register
 from xmppchat.components.roster import Roster
@@ -33,5 +33,5 @@ from xmppchat.core.component import Component
 BUILTIN: tuple[type[Component[Any]], ...] = (
     Accounts, Adhoc, Administration, Audit, Blocking, Caps, ContactAddresses, Disco, EntityTime, Invitations,
     LastActivity, Offline, Operations, Ping, Presence, PrivateXml, Register, Roster, ServiceAdministration,
-    Strangers, StreamLimits, Users, Vcard, Version,
+    Strangers, StreamLimits, Subscriptions, Users, Vcard, Version,
 )

@@ -134,11 +134,18 @@ class RosterService(Protocol):
         """Whether another item may be added (limit roster_items)."""
 
 
-class PresenceService(Protocol):
+class SubscriptionService(Protocol):
     """Subscriptions, as far as other components change them."""
 
     def cancel(self, account: Account, item: RosterItem, turn: Turn) -> None:
         """End both directions of a subscription, as removing a roster item does (RFC 6121 §2.5.2)."""
+
+
+class PresenceService(Protocol):
+    """Who sees who is there, as far as other components change it."""
+
+    def hide(self, account: Account, contact: JID, turn: Turn) -> None:
+        """To a contact that was let out, everybody has gone (RFC 6121 §3.2.2, §3.3.3)."""
 
     def conceal(self, account: Account, others: Collection[JID], turn: Turn) -> None:
         """`others` were blocked (XEP-0191 §3.3): to them, and to who got directed presence, everybody has gone."""
@@ -245,4 +252,5 @@ __all__ = [
     "RosterItem",
     "RosterService",
     "Services",
+    "SubscriptionService",
 ]

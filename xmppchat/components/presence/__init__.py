@@ -1,4 +1,4 @@
-"""Presence (RFC 6121 §3, §4): subscriptions, broadcasts, probes, directed presence.
+"""Presence (RFC 6121 §3, §4): `component.py` who is there, `subscriptions.py` who may see it, by `tables.py`.
 
 Example::
 
@@ -15,5 +15,6 @@ Example::
 """
 
 from xmppchat.components.presence.component import Presence
+from xmppchat.components.presence.subscriptions import Subscriptions
 
-__all__ = ["Presence"]
+__all__ = ["Presence", "Subscriptions"]

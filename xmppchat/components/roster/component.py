@@ -10,7 +10,7 @@ from xmppchat.components.roster.store import ROSTER, RosterState
 from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.component import ACCOUNT, Component, ComponentConfig, IqRequest, Rfc, Xep, iq_get, iq_set, on
-from xmppchat.core.services import PresenceService, RosterItem, RosterService
+from xmppchat.core.services import RosterItem, RosterService, SubscriptionService
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol.element import Element, text_element
@@ -31,7 +31,7 @@ class Roster(Component[ComponentConfig]):
     name = "roster"
     implements = (Rfc(6121), Xep(237, "1.3", note="now part of RFC 6121"))
     provides = (RosterService,)
-    requires = (PresenceService,)
+    requires = (SubscriptionService,)
     account_parts = (ROSTER,)
     stream_features = (
         StreamFeature("roster versioning", announcement("ver", NS.ROSTER_VERSIONING), needs=Fact.AUTHENTICATED),
@@ -39,7 +39,7 @@ class Roster(Component[ComponentConfig]):
 
     def setup(self) -> None:
         """Find who knows about subscriptions."""
-        self._presence = self.kernel.services.get(PresenceService)
+        self._subscriptions = self.kernel.services.get(SubscriptionService)
 
     # --- RosterService -----------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class Roster(Component[ComponentConfig]):
     def _remove_requested(self, account: Account, item: RosterItem | None, turn: Turn) -> None:
         if item is None or not item.is_listed:
             raise ItemNotFound("this contact is not in your roster")
-        self._presence.cancel(account, item, turn)
+        self._subscriptions.cancel(account, item, turn)
         self.remove(account, item, turn)
 
     async def export(self, account: Account) -> Sequence[Element]:
@@ -142,7 +142,7 @@ class Roster(Component[ComponentConfig]):
     def delete(self, event: events.AccountDeleted) -> None:
         """A deleted account leaves the rosters of others as by removing each contact."""
         for item in list(self.items(event.account)):
-            self._presence.cancel(event.account, item, event.turn)
+            self._subscriptions.cancel(event.account, item, event.turn)
         store.write_deletion(event.account, event.turn)
 
     # --- pushes --------------------------------------------------------------------------------------------------
