@@ -25,6 +25,8 @@ class StanzaError(Exception):
         self.text = text
         self.details = tuple(details)
         self.error_type = type or self.type
+        #: What the answer repeats of the request, where a client needs it to know what was asked (RFC 6120 §8.3.1).
+        self.repeated: Element | None = None
 
     def to_element(self) -> Element:
         """``<error type='…'>`` for a stanza in the stream's content namespace."""

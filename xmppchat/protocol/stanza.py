@@ -148,13 +148,12 @@ class Stanza:
         """The error answer to this stanza, or None where none may be sent.
 
         Errors and results are never answered with an error (RFC 6120 §8.3.1); the payload of the offending stanza is
-        not sent back (a MAY in §8.3.1 that only amplifies).
+        not sent back (a MAY in §8.3.1 that only amplifies), but for what `error.repeated` holds.
         """
         if self.type == "error" or (self.kind == "iq" and self.type == "result"):
             return None
-        return Stanza(
-            self.kind, to=self.from_, from_=self.to, id=self.id, type="error", children=(error.to_element(),)
-        )
+        children = [error.to_element()] if error.repeated is None else [error.repeated, error.to_element()]
+        return Stanza(self.kind, to=self.from_, from_=self.to, id=self.id, type="error", children=children)
 
     # --- writing -----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ Example::
         <iq type="set" id="c1" to="{domain}">
           <command xmlns="http://jabber.org/protocol/commands" node="http://jabber.org/protocol/admin#add-user"/></iq>
     romeo receives:
-        <iq type="error" id="c1" from="{domain}" to="{romeo.full}">{error cancel forbidden}</iq>
+        <iq type="error" id="c1" from="{domain}" to="{romeo.full}">…{error cancel forbidden}</iq>
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from xmppchat.core.commands import (
 )
 from xmppchat.core.component import SERVER, Component, ComponentConfig, Feature, IqRequest, Xep, iq_set, on
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.errors import BadRequest, Forbidden, ItemNotFound, NotAllowed
+from xmppchat.protocol.errors import BadRequest, Forbidden, ItemNotFound, NotAllowed, StanzaError
 from xmppchat.protocol.forms import Form, FormError
 from xmppchat.protocol.namespaces import NS
 
@@ -85,6 +85,14 @@ class Adhoc(Component[ComponentConfig]):
     @iq_set(NS.COMMANDS, "command", at=SERVER)
     async def command(self, request: IqRequest) -> Element:
         """One step of a command: the first, or one of a session."""
+        try:
+            return await self._step(request)
+        except StanzaError as error:
+            # As in the example of §3.7. COMPAT(slixmpp, 1.17): it knows by the session id whose error this is.
+            error.repeated = request.payload.replace(children=())
+            raise
+
+    async def _step(self, request: IqRequest) -> Element:
         payload = request.payload
         action = payload.get("action") or "execute"
         if action not in _ACTIONS:
