@@ -174,6 +174,7 @@ class Server:
             features=features,
             trusted_limits=limits.reader_trusted(),
             untrusted_limits=limits.reader_untrusted(),
+            nonzas=frozenset(kernel.tables.nonzas),
             untrusted_total=limits.untrusted_total_bytes,
         )
 

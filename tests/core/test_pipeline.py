@@ -13,8 +13,7 @@ from xmppchat.components import BUILTIN
 from xmppchat.core.account import Account, AccountPart
 from xmppchat.core.commit_gate import CommitGate, Write
 from xmppchat.core.component import INBOUND, OUTBOUND, Component, ComponentConfig, Stage, StageDeclaration, stage
-from xmppchat.core.pipeline import Archived, Discard, Drop, NotArchived, Passage, Pipeline, Refuse
-from xmppchat.core.session import Session
+from xmppchat.core.pipeline import Archived, Discard, NotArchived, Passage, Pipeline, Refuse
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
@@ -74,11 +73,6 @@ class Probe(Component[ComponentConfig]):
         self._note("copy", passage)
         if passage.stanza.id == "copy-fails":
             raise RuntimeError("a bug in a stage that only copies")
-
-    @stage(Stage.SHAPE, INBOUND)
-    def shape(self, passage: Passage, session: Session) -> Drop | None:
-        """Keeps something from one device."""
-        return Drop("a test") if passage.stanza.id == "not-for-tablets" and session.jid.resource == "tablet" else None
 
     @stage(Stage.OBSERVE, INBOUND)
     def observe(self, passage: Passage) -> None:
@@ -162,20 +156,6 @@ async def test_a_stage_that_copies_fails_open(driver: MemoryDriver) -> None:
     romeo, juliet = await client(driver, "romeo"), await client(driver, "juliet")
     romeo.write(message("copy-fails"))
     await juliet.take(lambda element: element.name == "message")
-
-
-async def test_each_session_gets_its_own_shape(driver: MemoryDriver) -> None:
-    romeo, juliet = await client(driver, "romeo"), await client(driver, "juliet")
-    tablet = await driver.connect()
-    assert isinstance(tablet, MemoryClient)
-    await tablet.log_in("juliet", "secret", "tablet")
-    tablet.write("<presence/>")
-    await driver.settle([juliet, tablet])
-    tablet.inbox.clear()
-    romeo.write(message("not-for-tablets"))
-    await juliet.take(lambda element: element.name == "message")
-    await driver.settle([juliet, tablet])
-    assert tablet.inbox == []
 
 
 PART: AccountPart[set[str]] = AccountPart("part", None, lambda account, rows: set())

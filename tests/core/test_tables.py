@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import pytest
 
 from xmppchat.components import BUILTIN
+from xmppchat.core.account import AccountPart
 from xmppchat.core.component import (
     ACCOUNT,
     INBOUND,
@@ -80,9 +81,9 @@ class Circle(Base):
 class Sanitiser(Base):
     name = "sanitiser"
 
-    @stage(Stage.SANITISE, INBOUND, kinds=("message",))
+    @stage(Stage.SANITISE, INBOUND, only_with=AccountPart("part", None, lambda account, rows: ()))
     def sanitise(self, passage: Passage) -> Stanza:
-        """Cannot leave anything out."""
+        """Cannot leave accounts out."""
         return passage.stanza
 
 
@@ -144,8 +145,8 @@ class Misplaced(Base):
         """Nobody would call this."""
 
 
-def test_only_a_screen_may_be_for_some() -> None:
-    with pytest.raises(DeclarationError, match=r"test_tables\.py:\d+: 'kinds' and 'only_with' are for"):
+def test_only_a_screen_may_be_for_some_accounts() -> None:
+    with pytest.raises(DeclarationError, match=r"test_tables\.py:\d+: 'only_with' is for"):
         build([Sanitiser()])
 
 

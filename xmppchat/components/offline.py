@@ -99,7 +99,7 @@ class Offline(Component[ComponentConfig]):
         newest = await self.kernel.reader.fetch(_NEWEST)
         self.kernel.ids.not_below(newest[0][0] or 0)
 
-    @stage(Stage.SANITISE, OUTBOUND)
+    @stage(Stage.SANITISE, OUTBOUND, kinds=("message", "presence"))
     def strip_delay(self, passage: Passage) -> Stanza:
         """A client must not say that this server delayed a stanza (XEP-0203 §4)."""
         stanza = passage.stanza

@@ -115,7 +115,6 @@ class Stage(enum.Enum):
     ARCHIVE = "archive"
     STAMP = "stamp"
     COPY = "copy"
-    SHAPE = "shape"
     FALLBACK = "fallback"
     OBSERVE = "observe"
 
@@ -238,6 +237,14 @@ class StageDeclaration:
 
 
 @dataclass(frozen=True, slots=True)
+class NonzaDeclaration:
+    """A method that handles an element that is no stanza, from a client with a resource."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class EventDeclaration:
     """A method that is told of an event."""
 
@@ -271,7 +278,8 @@ class CommandDeclaration:
 
 
 Declaration = (
-    IqDeclaration | PresenceDeclaration | StageDeclaration | EventDeclaration | EveryDeclaration | CommandDeclaration
+    IqDeclaration | PresenceDeclaration | NonzaDeclaration | StageDeclaration | EventDeclaration | EveryDeclaration
+    | CommandDeclaration
 )
 Method = TypeVar("Method", bound=Callable[..., Any])
 _MARK = "__xmppchat_declarations__"
@@ -308,15 +316,24 @@ def presence(direction: Direction, *types: str) -> Callable[[Method], Method]:
     return _declare(PresenceDeclaration(direction, types))
 
 
+def nonza(namespace: str, name: str) -> Callable[[Method], Method]:
+    """The method handles ``{namespace}name``, an element at the level of stanzas that is none (XEP-0360).
+
+    It takes (session, element), in place, in the order of the stream. It may raise a
+    :class:`~xmppchat.protocol.errors.StreamError`.
+    """
+    return _declare(NonzaDeclaration(namespace, name))
+
+
 def stage(
     stage: Stage, direction: Direction, *, after: tuple[str, ...] = (), kinds: tuple[str, ...] = STANZA_KINDS,
     only_with: AccountPart[Any] | None = None,
 ) -> Callable[[Method], Method]:
     """The method takes part in `stage`, behind those of the components named in `after`, else alphabetically.
 
-    It takes a :class:`~xmppchat.core.pipeline.Passage` (SHAPE also the session); what it returns depends on the stage.
-    A hook of SCREEN may be for some `kinds` of stanzas only, and `only_with` accounts whose part of that name is not
-    empty (false): for all others it costs next to nothing.
+    It takes a :class:`~xmppchat.core.pipeline.Passage`; what it returns depends on the stage.
+    A hook may be for some `kinds` of stanzas only, one of SCREEN also `only_with` accounts whose part of that name is
+    not empty (false): for all others it costs next to nothing.
     """
     return _declare(StageDeclaration(stage, direction, after, kinds, only_with))
 

@@ -70,7 +70,7 @@ class Kernel:
             for service in cls.provides:
                 self.services.provide(service, component)
         self.tables = tables.build(self.components)
-        self.pipeline = Pipeline(self.tables.stages, self.tables.screens)
+        self.pipeline = Pipeline(self.tables.stages, self.tables.hooks)
         parts = [part for component in self.components for part in component.account_parts]
         self.directory = Directory(reader, self.gate, self.tasks, account_query, parts)
         self.router = Router(self.hosts, self.directory, self.pipeline, self.tables)
@@ -197,6 +197,10 @@ class Kernel:
             self.directory.load(to, lambda _: self._loaded(session, stanza))
         else:
             self._begin(session, stanza)
+
+    def receive_nonza(self, session: Session, element: Element) -> None:
+        """An element from a client that is no stanza, declared by a component. Raises :class:`StreamError`."""
+        self.tables.nonzas[element.namespace, element.name](session, element)
 
     def _loaded(self, session: Session, stanza: Stanza) -> None:
         session.unhold()

@@ -1,8 +1,9 @@
 """Pipeline: the named stages a stanza goes through (docs/adr/0003-named-stages.md).
 
 outbound, by the sender's rules: screen, sanitise, archive, copy; then the router; then inbound, by the recipient's:
-screen, sanitise, archive, stamp, copy, deliver (core), fallback, observe; and shape for each session that gets it.
-A stage without hooks costs nothing. screen, sanitise and archive fail closed; copy and observe fail open.
+screen, sanitise, archive, stamp, copy, deliver (core), fallback, observe. What a session holds back is its own affair
+(:class:`~xmppchat.core.session.Shaper`). A stage without hooks costs nothing. screen, sanitise and archive fail closed;
+copy and observe fail open.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from xmppchat.protocol.stanza import Stanza
 
 if TYPE_CHECKING:
     from xmppchat.core.router import Router
-    from xmppchat.core.session import Session
 
 log = structlog.get_logger(__name__)
 
@@ -55,14 +55,7 @@ class NotArchived:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """shape: this session does not get the stanza, or not now. `reason` is for the log."""
-
-    reason: str
-
-
-#: screen: nothing against it. shape: send it now.
+#: screen: nothing against it.
 PASS: None = None
 #: fallback: it was taken care of.
 HANDLED = True
@@ -94,36 +87,36 @@ class _Lane:
         self, direction: Direction, stages: Mapping[tuple[Stage, Direction], Hooks],
         declared: Mapping[Callable[..., Any], StageDeclaration],
     ) -> None:
-        self.sanitise = stages.get((Stage.SANITISE, direction), ())
-        self.archive = stages.get((Stage.ARCHIVE, direction), ())
-        self.stamp = stages.get((Stage.STAMP, direction), ())
-        self.copy = stages.get((Stage.COPY, direction), ())
-        of_all = bool(self.sanitise or self.archive or self.stamp or self.copy)
+        def of_kinds(stage: Stage) -> dict[str, Hooks]:
+            hooks = stages.get((stage, direction), ())
+            return {kind: tuple(hook for hook in hooks if kind in declared[hook].kinds) for kind in STANZA_KINDS}
+
+        self.sanitise, self.archive = of_kinds(Stage.SANITISE), of_kinds(Stage.ARCHIVE)
+        self.stamp, self.copy = of_kinds(Stage.STAMP), of_kinds(Stage.COPY)
+        screens = of_kinds(Stage.SCREEN)
         #: By kind of stanza: hooks, each with the part without which an account is none of its business.
         self.screens: dict[str, tuple[tuple[Screen, AccountPart[Any] | None], ...]] = {}
         #: By kind of stanza: all accounts (True), or those in which one of these parts is not empty.
         self.concerned: dict[str, Literal[True] | tuple[AccountPart[Any], ...]] = {}
         for kind in STANZA_KINDS:
-            hooks = [(hook, declared[hook]) for hook in stages.get((Stage.SCREEN, direction), ())]
-            screens = tuple((hook, for_.only_with) for hook, for_ in hooks if kind in for_.kinds)
-            parts = tuple(dict.fromkeys(part for _, part in screens if part is not None))
-            self.screens[kind] = screens
-            self.concerned[kind] = True if of_all or any(part is None for _, part in screens) else parts
+            self.screens[kind] = tuple((hook, declared[hook].only_with) for hook in screens[kind])
+            parts = tuple(dict.fromkeys(part for _, part in self.screens[kind] if part is not None))
+            of_all = any((self.sanitise[kind], self.archive[kind], self.stamp[kind], self.copy[kind]))
+            has_screen_of_all = any(part is None for _, part in self.screens[kind])
+            self.concerned[kind] = True if of_all or has_screen_of_all else parts
 
 
 class Pipeline:
-    """The hooks of all stages, in their order. `screens` has what each hook of the stage screen is for."""
+    """The hooks of all stages, in their order. `declared` has what each is for."""
 
     def __init__(
         self, stages: Mapping[tuple[Stage, Direction], Hooks],
-        screens: Mapping[Callable[..., Any], StageDeclaration],
+        declared: Mapping[Callable[..., Any], StageDeclaration],
     ) -> None:
         self._fallback = stages.get((Stage.FALLBACK, INBOUND), ())
         self._observe = stages.get((Stage.OBSERVE, INBOUND), ())
-        self._shape: tuple[Callable[[Passage, Session], Drop | None], ...] = stages.get((Stage.SHAPE, INBOUND), ())
-        self.has_shape = bool(self._shape)
-        self._outbound = _Lane(OUTBOUND, stages, screens)
-        self._inbound = _Lane(INBOUND, stages, screens)
+        self._outbound = _Lane(OUTBOUND, stages, declared)
+        self._inbound = _Lane(INBOUND, stages, declared)
         self._concerned_by_outbound = self._outbound.concerned
         self._concerned_by_inbound = self._inbound.concerned
 
@@ -140,12 +133,13 @@ class Pipeline:
     def admit(self, passage: Passage, router: Router) -> bool:
         """Run screen to copy; False where the stanza ends here (its sender was told what there is to tell)."""
         lane = self._inbound if passage.direction is INBOUND else self._outbound
+        kind = passage.stanza.kind
         try:
             verdict = _screen(lane, passage)
             if verdict is None:
-                for hook in lane.sanitise:
+                for hook in lane.sanitise[kind]:
                     passage.stanza = hook(passage)
-                if lane.archive:
+                if lane.archive[kind]:
                     _archive(lane, passage)
         except StanzaError as error:
             verdict = Refuse(error, "a stage raised it")
@@ -157,24 +151,14 @@ class Pipeline:
             if isinstance(verdict, Refuse):
                 router.bounce(passage.stanza, verdict.error, passage.turn)
             return False
-        if lane.copy:
-            _run_open(Stage.COPY, lane.copy, passage)
+        if lane.copy[kind]:
+            _run_open(Stage.COPY, lane.copy[kind], passage)
         return True
 
     def fall_back(self, account: Account, stanza: Stanza, turn: Turn) -> bool:
         """Nobody took the message: whether a fallback did. A :class:`StanzaError` of a hook refuses it."""
         passage = Passage(stanza, INBOUND, account, turn)
         return any(hook(passage) for hook in self._fallback)
-
-    def shape(self, session: Session, stanza: Stanza, turn: Turn) -> bool:
-        """Whether `session` gets the stanza now. A hook that wants to send it later keeps it, and says Drop."""
-        passage = Passage(stanza, INBOUND, session.account, turn)
-        for hook in self._shape:
-            verdict = hook(passage, session)
-            if verdict is not None:
-                log.debug("stanza not sent", reason=verdict.reason, session=session.jid.full)
-                return False
-        return True
 
     def observe(self, account: Account, stanza: Stanza, turn: Turn, deliveries: int) -> None:
         """Tell the observers how it went."""
@@ -193,10 +177,11 @@ def _screen(lane: _Lane, passage: Passage) -> Refuse | Discard | None:
 
 
 def _archive(lane: _Lane, passage: Passage) -> None:
-    for hook in lane.archive:
+    kind = passage.stanza.kind
+    for hook in lane.archive[kind]:
         passage.archived = hook(passage)
     if isinstance(passage.archived, Archived):
-        for hook in lane.stamp:
+        for hook in lane.stamp[kind]:
             passage.stanza = hook(passage)
 
 

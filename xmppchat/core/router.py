@@ -111,7 +111,6 @@ class Router:
         """
         hosts = self._hosts
         find = self._directory.find
-        has_shape = self._pipeline.has_shape
         has_inbound = self._pipeline.has_inbound
         for jid in recipients:
             if jid.domain not in hosts:
@@ -119,21 +118,16 @@ class Router:
             account = find(jid.bare)
             if account is None or not account.sessions or (may_see is not None and not may_see(jid)):
                 continue
-            if has_shape or may_see is not None or has_inbound("presence", account):
+            if may_see is not None or has_inbound("presence", account):
                 passage = Passage(stanza.replace(to=jid), INBOUND, account, turn)
                 if self._pipeline.admit(passage, self):
                     for session in account.present_sessions():
                         if may_see is None or may_see(session.jid):
-                            self._give(session, passage.stanza, turn)
+                            turn.effect(session.deliver, passage.stanza)
                 continue
             for session in account.sessions.values():
                 if session.presence is not None:
                     turn.effect(session.deliver, stanza, jid)
-
-    def _give(self, session: Session, stanza: Stanza, turn: Turn) -> None:
-        """Deliver to one session, in the shape it wants."""
-        if not self._pipeline.has_shape or self._pipeline.shape(session, stanza, turn):
-            turn.effect(session.deliver, stanza)
 
     # --- to the server itself ------------------------------------------------------------------------------------
 
@@ -180,7 +174,7 @@ class Router:
         if to.resource:
             session = account.sessions.get(to.resource)
             if session is not None:
-                self._give(session, stanza, turn)
+                turn.effect(session.deliver, stanza)
                 self._pipeline.observe(account, stanza, turn, 1)
                 return
             if kind != "chat":
@@ -196,7 +190,7 @@ class Router:
             return  # §8.5.2.1.1: silently ignored
         sessions = account.available_sessions()
         for session in sessions:
-            self._give(session, stanza, turn)
+            turn.effect(session.deliver, stanza)
         if not sessions and kind != "headline":
             self._fall_back(account, stanza, turn)
         self._pipeline.observe(account, stanza, turn, len(sessions))
@@ -219,10 +213,10 @@ class Router:
         if to.resource:  # §8.5.3.1, §8.5.3.2.2
             session = account.sessions.get(to.resource)
             if session is not None:
-                self._give(session, stanza, turn)
+                turn.effect(session.deliver, stanza)
         elif stanza.type != "error":  # §8.5.2.1.2
             for session in account.present_sessions():
-                self._give(session, stanza, turn)
+                turn.effect(session.deliver, stanza)
 
     def _iq(self, account: Account, stanza: Stanza, turn: Turn) -> None:
         to = stanza.to
@@ -234,7 +228,7 @@ class Router:
         if session is None:
             self.bounce(stanza, ServiceUnavailable(""), turn)  # §8.5.3.2.3
         elif stanza.is_request or session.take_request(stanza.from_, stanza.id):
-            self._give(session, stanza, turn)
+            turn.effect(session.deliver, stanza)
 
 
 __all__ = ["Router", "Target"]

@@ -10,6 +10,7 @@ from xmppchat.protocol.stanza import Stanza
 
 if TYPE_CHECKING:
     from xmppchat.core.account import Account
+    from xmppchat.protocol.element import Element
     from xmppchat.protocol.errors import StreamError
 
 #: A session with this many stanzas that are not yet on disk is not read until half of them are.
@@ -24,6 +25,9 @@ class Output(Protocol):
     def send(self, stanza: Stanza, to: JID | None = None) -> None:
         """Write a stanza; `to` overrides its header's."""
 
+    def send_nonza(self, element: Element) -> None:
+        """Write an element that is no stanza."""
+
     def pause_reading(self, reason: str) -> None:
         """Stop reading from the peer until :meth:`resume_reading` with the same reason."""
 
@@ -34,19 +38,29 @@ class Output(Protocol):
         """End the stream, with `error` if it is one."""
 
 
+class Shaper(Protocol):
+    """What holds stanzas back from a session, as its client wishes (XEP-0352); it gives them to `Session.send`."""
+
+    def deliver(self, session: Session, stanza: Stanza, to: JID | None) -> None:
+        """Send the stanza now, keep it for later, or let it be."""
+
+
 class Session:
     """One bound resource of an account.
 
     `presence` is the last broadcast presence (None before initial presence and after unavailable), `priority` its
     priority; `takes_messages` says that messages to the bare JID come here. `is_interested` is set by the first
     roster request (RFC 6121 §2.2). `directed` are addresses that got directed presence and no unavailable since
-    (RFC 6121 §4.6). `lang` is the language of its stream, "" if it has none. `last_ticket` is the newest ticket that
+    (RFC 6121 §4.6). `wants_carbons`: copies of its account's other messages come here, too (XEP-0280).
+    `uses_archive`: its client asks the archive itself for what it missed (XEP-0313). `shaper` holds stanzas back;
+    None: nothing does. `lang` is the language of its stream, "" if it has none. `last_ticket` is the newest ticket that
     something from this session waits for.
     """
 
     __slots__ = (
         "_held", "_output", "_requests", "account", "connected_at", "directed", "is_closed", "is_interested", "jid",
-        "lang", "last_ticket", "peer", "presence", "priority", "takes_messages",
+        "lang", "last_ticket", "peer", "presence", "priority", "shaper", "takes_messages", "uses_archive",
+        "wants_carbons",
     )
 
     def __init__(
@@ -63,15 +77,32 @@ class Session:
         self.is_interested = False
         self.is_closed = False
         self.directed: dict[str, JID] | None = None
+        self.wants_carbons = False
+        self.uses_archive = False
+        self.shaper: Shaper | None = None
         self.last_ticket = 0
         self._output = output
         self._held = 0
         self._requests: dict[tuple[str, str], None] | None = None
 
     def deliver(self, stanza: Stanza, to: JID | None = None) -> None:
-        """Send a stanza to the client; dropped when the session is closed."""
+        """Send a stanza to the client, when its shaper lets it; dropped when the session is closed."""
+        if self.is_closed:
+            return
+        if self.shaper is None:
+            self._output.send(stanza, to)
+        else:
+            self.shaper.deliver(self, stanza, to)
+
+    def send(self, stanza: Stanza, to: JID | None = None) -> None:
+        """Send a stanza past the shaper."""
         if not self.is_closed:
             self._output.send(stanza, to)
+
+    def send_nonza(self, element: Element) -> None:
+        """Send an element that is no stanza."""
+        if not self.is_closed:
+            self._output.send_nonza(element)
 
     def close(self, error: StreamError | None) -> None:
         """End the stream of this session."""

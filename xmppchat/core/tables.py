@@ -21,6 +21,7 @@ from xmppchat.core.component import (
     EventDeclaration,
     EveryDeclaration,
     IqDeclaration,
+    NonzaDeclaration,
     PresenceDeclaration,
     Stage,
     StageDeclaration,
@@ -49,9 +50,10 @@ class Tables:
 
     iq: Mapping[tuple[At, str, str, str], IqHandler]  # (at, type, namespace, name)
     presence: Mapping[tuple[Direction, str], Callable[..., None]]
+    nonzas: Mapping[tuple[str, str], Callable[..., None]]  # by (namespace, name)
     stages: Mapping[tuple[Stage, Direction], tuple[Callable[..., Any], ...]]
     events: Mapping[type, tuple[Callable[..., None], ...]]
-    screens: Mapping[Callable[..., Any], StageDeclaration]  # what hooks of SCREEN are for
+    hooks: Mapping[Callable[..., Any], StageDeclaration]  # what hooks of stages are for
     every: tuple[tuple[float, Callable[..., Any]], ...]
     stage_names: tuple[tuple[str, str, tuple[str, ...]], ...]  # for `xmppchat stages`
 
@@ -101,6 +103,7 @@ def build(components: Sequence[Component[Any]]) -> Tables:
     """The tables of `components`. Raises :class:`DeclarationError`."""
     iq: dict[tuple[At, str, str, str], IqHandler] = {}
     presence: dict[tuple[Direction, str], tuple[str, Callable[..., None]]] = {}
+    nonzas: dict[tuple[str, str], Callable[..., None]] = {}
     stages: dict[tuple[Stage, Direction], list[tuple[str, StageDeclaration, Callable[..., Any]]]] = {}
     events: dict[type, list[Callable[..., None]]] = {}
     every: list[tuple[float, Callable[..., Any]]] = []
@@ -117,6 +120,8 @@ def build(components: Sequence[Component[Any]]) -> Tables:
                 case PresenceDeclaration():
                     for type_ in declaration.types:
                         _claim(presence, (declaration.direction, type_), (component.name, method), method)
+                case NonzaDeclaration():
+                    _claim(nonzas, (declaration.namespace, declaration.name), method, method)
                 case StageDeclaration():
                     _check_stage(declaration, method)
                     hooks = stages.setdefault((declaration.stage, declaration.direction), [])
@@ -131,10 +136,10 @@ def build(components: Sequence[Component[Any]]) -> Tables:
     return Tables(
         iq=MappingProxyType(iq),
         presence=MappingProxyType({key: method for key, (_, method) in presence.items()}),
+        nonzas=MappingProxyType(nonzas),
         stages=MappingProxyType({key: tuple(method for _, method in hooks) for key, hooks in ordered.items()}),
-        screens=MappingProxyType({
-            method: declaration for (stage, _), hooks in stages.items() if stage is Stage.SCREEN
-            for _, declaration, method in hooks
+        hooks=MappingProxyType({
+            method: declaration for hooks in stages.values() for _, declaration, method in hooks
         }),
         events=MappingProxyType({event: tuple(methods) for event, methods in events.items()}),
         every=tuple(every),
@@ -149,18 +154,19 @@ def _check_stage(declaration: StageDeclaration, method: Callable[..., Any]) -> N
     """A hook that nobody would ever call is a mistake."""
     if declaration.direction is Direction.OUTBOUND and declaration.stage in _INBOUND_ONLY:
         raise DeclarationError(f"{where(method)}: the stage {declaration.stage.value} is of the recipient's side only")
-    is_limited = declaration.only_with is not None or declaration.kinds != STANZA_KINDS
-    if is_limited and declaration.stage is not Stage.SCREEN:
-        raise DeclarationError(f"{where(method)}: 'kinds' and 'only_with' are for the stage screen")
+    if declaration.only_with is not None and declaration.stage is not Stage.SCREEN:
+        raise DeclarationError(f"{where(method)}: 'only_with' is for the stage screen")
+    if declaration.kinds != STANZA_KINDS and declaration.stage in _INBOUND_ONLY:
+        raise DeclarationError(f"{where(method)}: the stage {declaration.stage.value} has no 'kinds'")
 
 
-_INBOUND_ONLY = frozenset({Stage.SHAPE, Stage.FALLBACK, Stage.OBSERVE})
+_INBOUND_ONLY = frozenset({Stage.FALLBACK, Stage.OBSERVE})
 
 
 def _claim(table: dict[Any, Any], key: Any, value: Any, method: Callable[..., Any]) -> None:
     if key in table:
         raise DeclarationError(f"{where(method)}: {key!r} is already declared by another method; "
-                               "each request, presence type and command has one owner")
+                               "each request, presence type, nonza and command has one owner")
     table[key] = value
 
 

@@ -34,6 +34,7 @@ from xmppchat.protocol.stream import Phase, Stream, StreamSettings
 from xmppchat.protocol.stream_events import (
     BindRequested,
     Event,
+    NonzaReceived,
     RegistrationRequested,
     SaslAborted,
     SaslResponded,
@@ -205,6 +206,10 @@ class Connection:
         self._shared.sent[stanza.kind] += 1
         self._wire.write(stanza.to_bytes(to))
 
+    def send_nonza(self, element: Element) -> None:
+        """See :class:`~xmppchat.core.session.Output`."""
+        self._wire.write(element.to_bytes(NS.CLIENT))
+
     def pause_reading(self, reason: str) -> None:
         """See :class:`~xmppchat.core.session.Output`."""
         self._wire.pause_reading(reason)
@@ -227,12 +232,15 @@ class Connection:
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, StanzaReceived):
+            if isinstance(event, (StanzaReceived, NonzaReceived)):
                 session = self.session
                 if session is None or session.is_closed:
                     return
                 try:
-                    self._shared.kernel.receive(session, event.element)
+                    if isinstance(event, StanzaReceived):
+                        self._shared.kernel.receive(session, event.element)
+                    else:
+                        self._shared.kernel.receive_nonza(session, event.element)
                 except StreamError as error:
                     self.close(error)
                     return

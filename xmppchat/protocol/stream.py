@@ -32,6 +32,7 @@ from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.stream_events import (
     BindRequested,
     Event,
+    NonzaReceived,
     RegistrationRequested,
     SaslAborted,
     SaslResponded,
@@ -68,6 +69,7 @@ class StreamSettings:
     features: tuple[StreamFeature, ...] = CORE_FEATURES
     trusted_limits: ReaderLimits = TRUSTED
     untrusted_limits: ReaderLimits = UNTRUSTED
+    nonzas: Collection[tuple[str, str]] = ()  # (namespace, name) of what may come between stanzas
     untrusted_total: int = 65_536  # bytes before authentication (reliability.md, limit 3)
     #: ``<stream:features/>`` as text, by what it depends on (see :class:`StreamFeature`): a few entries.
     built_features: dict[tuple[str, Fact, tuple[str, ...], bool], str] = field(default_factory=dict)
@@ -150,6 +152,9 @@ class Stream:
         if isinstance(item, Element):
             if self.phase is Phase.BOUND and item.namespace == NS.CLIENT and item.name in _STANZAS:
                 events.append(StanzaReceived(item))  # the hot path: no table needed
+                return
+            if self.phase is Phase.BOUND and (item.namespace, item.name) in self._settings.nonzas:
+                events.append(NonzaReceived(item))
                 return
             handler = TABLE.get((self.phase, item.namespace, item.name))
             if handler is None:

@@ -55,6 +55,13 @@ class StanzaReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class NonzaReceived:
+    """An element that is no stanza, on a bound stream: one of :attr:`StreamSettings.nonzas`."""
+
+    element: Element
+
+
+@dataclass(frozen=True, slots=True)
 class StreamEnded:
     """Nothing more will come or go: send the output, close. `error` is None where the peer closed in order."""
 
@@ -63,5 +70,5 @@ class StreamEnded:
 
 Event = (
     StartTlsRequested | SaslStarted | SaslResponded | SaslAborted | BindRequested | RegistrationRequested
-    | StanzaReceived | StreamEnded
+    | StanzaReceived | NonzaReceived | StreamEnded
 )
