@@ -101,9 +101,16 @@ class XmppchatServer(Server):
         engine = create_engine(url)
         with engine.begin() as connection:
             for number, name in enumerate(population.names(), 1):
-                connection.execute(insert(schema.accounts), {
-                    "id": number, "localpart": name, "domain": self.domain, "created_at": 0, "skeleton": name,
-                })
+                connection.execute(
+                    insert(schema.accounts),
+                    {
+                        "id": number,
+                        "localpart": name,
+                        "domain": self.domain,
+                        "created_at": 0,
+                        "skeleton": name,
+                    },
+                )
                 connection.execute(insert(schema.credentials), [
                     {"account_id": number, "mechanism": mechanism, "salt": k.salt, "iterations": k.iterations,
                      "stored_key": k.stored_key, "server_key": k.server_key}
