@@ -1,4 +1,4 @@
-"""What is in a database before its server starts, written in its own format, not by XMPP: accounts, rosters, archives."""
+"""What is in a database before its server starts, written in its own format, not by XMPP."""
 
 from __future__ import annotations
 

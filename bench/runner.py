@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,17 +17,24 @@ from bench.generator import Figures, GeneratorError
 from bench.machine import choose_cores, machine_facts
 from bench.population import Population
 from bench.servers import (
+    ArchivingEjabberdServer,
+    ArchivingProsodyServer,
+    ArchivingXmppchatServer,
     DefaultLimitsXmppchatServer,
     EjabberdServer,
+    PostgresqlXmppchatServer,
     ProsodyServer,
     Server,
     ServerError,
+    SqliteEjabberdServer,
+    SqliteProsodyServer,
     TunedProsodyServer,
     XmppchatServer,
     free_host,
     make_certificate,
 )
-from bench.workloads import Workload, accounts_needed
+from bench.workload import Workload
+from bench.workloads import accounts_needed
 
 SERVERS: dict[str, type[Server]] = {
     server.name: server
@@ -36,6 +44,12 @@ SERVERS: dict[str, type[Server]] = {
         ProsodyServer,
         TunedProsodyServer,
         EjabberdServer,
+        ArchivingXmppchatServer,
+        PostgresqlXmppchatServer,
+        ArchivingProsodyServer,
+        SqliteProsodyServer,
+        ArchivingEjabberdServer,
+        SqliteEjabberdServer,
     )
 }
 
@@ -106,29 +120,32 @@ class Runner:
         if self._generator_core is None:
             print("one core only: server and generator share it, rates per second mean little", flush=True)
         for kind in servers:
-            self._register(kind)
+            self._register(kind, any(kind.name in each.servers and each.population is None for each in workloads))
         for round_number in range(1, self.results.rounds + 1):
             shift = (round_number - 1) % len(servers)
             order = [*servers[shift:], *servers[:shift]]
             for workload in workloads:
                 for kind in order:
-                    if kind.family in self._broken or not self._applies(kind, workload):
+                    if kind.name not in workload.servers or kind.name in self._broken:
                         continue
                     self._record(self._measure_quietly(kind, workload, round_number))
         return self.results
 
-    @staticmethod
-    def _applies(kind: type[Server], workload: Workload) -> bool:
-        return workload.with_default_limits or kind is not DefaultLimitsXmppchatServer
-
-    def _server(self, kind: type[Server], population: Population | None = None) -> Server:
-        folder = kind.family if population is None else f"{kind.family}-{population.key}"
+    def _server(self, kind: type[Server], population: Population | None = None, *, fresh: bool = False) -> Server:
+        store = f"{kind.family}-{kind.archives}" if kind.archives else kind.family
+        if population is None:
+            return self._new(kind, store)
+        folder = f"{store}-{population.key}{'-fresh' if fresh else ''}"
+        if fresh and folder in self._populated:
+            shutil.rmtree(self.directory / folder)
         server = self._new(kind, folder)
-        if population is not None and folder not in self._populated:
-            print(f"{kind.title}: makes a database of {population.accounts:,} accounts", flush=True)
+        if fresh or folder not in self._populated:
+            if not fresh:
+                rows = f", {population.archived:,} archived messages each" if population.archived else ""
+                print(f"{kind.title}: makes a database of {population.accounts:,} accounts{rows}", flush=True)
+            self._populated.add(folder)
             server.prepare()
             server.populate(population)
-            self._populated.add(folder)
         return server
 
     def _new(self, kind: type[Server], folder: str) -> Server:
@@ -140,24 +157,24 @@ class Runner:
             cores=self._server_cores,
         )
 
-    def _register(self, kind: type[Server]) -> None:
-        """Makes the accounts of a family, and notes version and configuration of each of its servers."""
-        if kind.family in self._broken:
-            return
+    def _register(self, kind: type[Server], needs_accounts: bool) -> None:
+        """Makes the accounts of a family where they are needed; notes version and configuration of each server."""
         try:
             self.results.versions[kind.name] = kind.version() or "not installed"
             server = self._server(kind)
             server.prepare()
             self.results.configs[kind.name] = server.config_text().replace(str(self.directory), "/DIRECTORY")
-            if kind.family in self._registered:
+            if kind.family in self._registered or not needs_accounts:
                 return
             self._registered.add(kind.family)
             n = accounts_needed(self.quick)
             with self._server_with_open_limits(kind) as running:
                 figures = generator.run(running, ["register", "--n", str(n)], core=self._generator_core)
+            running.registered()
             print(f"{kind.title}: {n} accounts made, {figures['registrations_per_s']:.0f} a second", flush=True)
         except (ServerError, GeneratorError, OSError) as error:
-            self._broken.add(kind.family)
+            same = (kind.family, kind.archives)
+            self._broken.update(each.name for each in SERVERS.values() if (each.family, each.archives) == same)
             self._fail(f"{kind.title}: {error}")
 
     def _server_with_open_limits(self, kind: type[Server]) -> Server:
@@ -181,7 +198,7 @@ class Runner:
         figures: Figures = {}
         error = ""
         try:
-            server = self._server(kind, population)
+            server = self._server(kind, population, fresh=workload.is_fresh)
             began = time.monotonic()
             with server:
                 start_s = time.monotonic() - began
@@ -211,7 +228,7 @@ class Runner:
             for figure in (*workload.main, *workload.also)
             if isinstance(value := measurement.figures.get(figure.key), float | int)
         ]
-        print(f"round {measurement.round}  {workload.name:14} {kind.title:25} {', '.join(shown)}", flush=True)
+        print(f"round {measurement.round}  {workload.name:16} {kind.title:25} {', '.join(shown)}", flush=True)
 
 
 def run_in_temporary_folder(

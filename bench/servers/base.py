@@ -96,7 +96,8 @@ class Server(ABC):
     """One server: constructed with the place to run in, then started and stopped, also more than once.
 
     Files in `directory` (accounts, rosters) stay between starts.  Registration by XEP-0077 is open, limits
-    are off, nothing is archived unless the class says so.  `extra` is added to the configuration in the server's own language.
+    are off, nothing is archived unless the class says so.  `extra` is added to the configuration in the server's
+    own language.
     `cores` pins the server's threads to these processors.
     """
 
@@ -152,6 +153,9 @@ class Server(ABC):
     @abstractmethod
     def populate(self, population: Population) -> None:
         """Puts accounts, rosters and archives into the database of a server that was prepared and never started."""
+
+    def registered(self) -> None:  # noqa: B027 - most have nothing to do then
+        """Called after accounts were made by XMPP and the server has stopped."""
 
     @abstractmethod
     def command(self) -> Sequence[str]:

@@ -168,8 +168,6 @@ class SqliteEjabberdServer(EjabberdServer):
     def populate(self, population: Population) -> None:
         """Makes the tables by ejabberd's own file, and fills that of the archives."""
         super().populate(population)
-        if not population.archived:
-            return
         host = self.domain
         connection = sqlite3.connect(self.directory / "ejabberd.sqlite")
         connection.executescript(_SCHEMA.read_text())

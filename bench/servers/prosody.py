@@ -168,8 +168,6 @@ sql = {{ driver = "SQLite3"; database = "prosody.sqlite" }}
     def populate(self, population: Population) -> None:
         """Makes the table of the archives as Prosody would, and fills it."""
         super().populate(population)
-        if not population.archived:
-            return
         connection = sqlite3.connect(self.directory / "data" / "prosody.sqlite")
         connection.executescript(_SCHEMA)
         with connection:

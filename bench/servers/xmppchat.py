@@ -7,15 +7,21 @@ import importlib.metadata
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import create_engine, insert
+from sqlalchemy import create_engine, insert, literal, select
 
 from bench.population import Population, verifier
-from bench.servers.base import Server, ServerError
+from bench.servers.base import Server, ServerError, debian_version
+from bench.servers.postgresql import Postgresql, is_installed
 from xmppchat.storage import schema
 from xmppchat.storage.database import Database
+
+#: Flags of a row of the archive.
+_SENT, _RECEIVED, _READABLE = 1, 2, 4
 
 
 async def _close(url: str) -> None:
@@ -92,25 +98,22 @@ class XmppchatServer(Server):
         except subprocess.CalledProcessError as error:
             raise ServerError(f"xmppchat init failed:\n{error.stdout}{error.stderr}") from None
 
+    @property
+    def _sqlite_url(self) -> str:
+        return f"sqlite:///{self.directory / 'data' / 'xmppchat.db'}"
+
     def populate(self, population: Population) -> None:
         """Makes the database as the first start would, and writes its rows."""
-        url = f"sqlite:///{self.directory / 'data' / 'xmppchat.db'}"
+        url = self._sqlite_url
         asyncio.run(_close(url))  # migrated, empty
         mechanisms = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}
         keys = {mechanism: verifier(name) for mechanism, name in mechanisms.items()}
         engine = create_engine(url)
         with engine.begin() as connection:
             for number, name in enumerate(population.names(), 1):
-                connection.execute(
-                    insert(schema.accounts),
-                    {
-                        "id": number,
-                        "localpart": name,
-                        "domain": self.domain,
-                        "created_at": 0,
-                        "skeleton": name,
-                    },
-                )
+                connection.execute(insert(schema.accounts), {
+                    "id": number, "localpart": name, "domain": self.domain, "created_at": 0, "skeleton": name,
+                })
                 connection.execute(insert(schema.credentials), [
                     {"account_id": number, "mechanism": mechanism, "salt": k.salt, "iterations": k.iterations,
                      "stored_key": k.stored_key, "server_key": k.server_key}
@@ -123,6 +126,38 @@ class XmppchatServer(Server):
                          "version": 0}
                         for contact in population.contacts_of(number - 1)
                     ])  # fmt: skip
+            for rows in self._archive_rows(population):
+                connection.execute(insert(schema.metadata.tables["archive"]), rows)
+        engine.dispose()
+        if not self.archives:
+            self.registered()
+
+    def _archive_rows(self, population: Population) -> Iterator[list[dict[str, object]]]:
+        """In pieces, as the archive component writes them."""
+        messages = population.archive()
+        while part := list(islice(messages, 10_000)):
+            yield [
+                {"id": m.at << 22 | m.owner, "account_id": m.owner + 1,
+                 "flags": (_RECEIVED if m.is_incoming else _SENT) | _READABLE, "peer": m.peer(self.domain),
+                 "resource": "phone" if m.is_incoming else "", "message_id": m.id,
+                 "stanza": m.xml(self.domain).replace('"', "'").encode()}
+                for m in part
+            ]  # fmt: skip
+
+    def registered(self) -> None:
+        """Has no account archive anything, as far as this server could (XEP-0441)."""
+        preferences = schema.metadata.tables.get("archive_preferences")
+        if preferences is None or self.archives:
+            return
+        engine = create_engine(self._sqlite_url)
+        with engine.begin() as connection:
+            connection.execute(preferences.delete())
+            connection.execute(
+                preferences.insert().from_select(
+                    ["account_id", "behaviour", "always", "never"],
+                    select(schema.accounts.c.id, literal("never"), literal("[]"), literal("[]")),
+                )
+            )
         engine.dispose()
 
     def command(self) -> Sequence[str]:
@@ -140,3 +175,72 @@ class DefaultLimitsXmppchatServer(XmppchatServer):
     name = "xmppchat-limits"
     title = "xmppchat, default limits"
     limits_profile = None
+
+
+class ArchivingXmppchatServer(XmppchatServer):
+    """The same; its accounts archive everything, which is the default."""
+
+    name = "xmppchat-archive"
+    title = "xmppchat, SQLite"
+    archives = "sqlite"
+
+
+class PostgresqlXmppchatServer(XmppchatServer):
+    """The same with PostgreSQL, which runs on the same core and is measured with it."""
+
+    name = "xmppchat-postgresql"
+    title = "xmppchat, PostgreSQL"
+    archives = "postgresql"
+
+    @classmethod
+    def version(cls) -> str:
+        """Versions of both."""
+        own, theirs = super().version(), debian_version("postgresql")
+        return f"{own}, PostgreSQL {theirs}" if own and theirs and is_installed() else ""
+
+    @cached_property
+    def _postgresql(self) -> Postgresql:
+        return Postgresql(self.directory / "postgresql", self.host, self.cores)
+
+    def prepare(self) -> None:
+        """Names the database in the configuration."""
+        super().prepare()
+        text = self._config_file.read_text()
+        if "[storage]" not in text:
+            text = f'{text.rstrip()}\n\n[storage]\nurl = "{self._postgresql.url}"\n'
+        self._config_file.write_text(text)
+
+    def populate(self, population: Population) -> None:
+        """Copies a filled SQLite database with xmppchat's own command."""
+        super().populate(population)
+        command = [self._program, "db", "copy", "--from", self._sqlite_url, "--config", str(self._config_file)]
+        self._postgresql.start()
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+        finally:
+            self._postgresql.stop()
+        if done.returncode != 0:
+            raise ServerError(f"xmppchat db copy failed:\n{done.stdout}{done.stderr}")
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Both servers."""
+        return (self.pid, self._postgresql.pid)
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Starts both."""
+        self._postgresql.start()
+        try:
+            super().start(timeout)
+        except BaseException:
+            self._postgresql.stop()
+            raise
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Stops both."""
+        super().stop(timeout)
+        self._postgresql.stop(timeout)
+
+    def config_text(self) -> str:
+        """The file, and what is set in PostgreSQL."""
+        return super().config_text() + self._postgresql.config_text()
