@@ -459,10 +459,11 @@ async def test_a_session_goes_on_after_a_planned_restart(tmp_path: Path) -> None
     _, of_tablet = await log_in(driver, "romeo", "tablet", is_new=False)
     juliet, of_juliet = await log_in(driver, "juliet")
     juliet.write("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
+    juliet.write("<iq type='get' id='b'><blocklist xmlns='urn:xmpp:blocking'/></iq>")
     romeo.write(message(JULIET, "m1") + message(JULIET, "m2"))
     await driver.settle([])
     assert ids(juliet) == ["m1", "m2"]
-    juliet.write(f"<a xmlns='{SM}' h='2'/>")  # the roster and m1
+    juliet.write(f"<a xmlns='{SM}' h='3'/>")  # the roster, the block list and m1
     await driver.settle([])
     await vanish(driver, juliet)
     romeo.write(message(JULIET, "m3"))
@@ -480,12 +481,17 @@ async def test_a_session_goes_on_after_a_planned_restart(tmp_path: Path) -> None
         romeo.write(message(JULIET, "m4"))
         await driver.settle([])
         assert ids(romeo) == [], "she is still there"
-        juliet, answer = await resume(driver, "juliet", of_juliet, 2)
-        assert (answer.name, answer.get("h")) == ("resumed", "1")
+        juliet, answer = await resume(driver, "juliet", of_juliet, 3)
+        assert (answer.name, answer.get("h")) == ("resumed", "2")
         assert ids(juliet) == ["m2", "m3", "m4"]
         session = driver.server.kernel.router.session(JID.parse(f"{JULIET}/phone"))
         assert session is not None
         assert session.is_interested, "roster pushes go on"
+        juliet.inbox.clear()
+        juliet.write("<iq type='set' id='b2'><block xmlns='urn:xmpp:blocking'><item jid='evil@x.example'/></block></iq>")
+        await driver.settle([])
+        pushes = [element.find("block", "urn:xmpp:blocking") for element in juliet.inbox]
+        assert any(push is not None for push in pushes), "changes of the block list are pushed to it, too"
         _, answer = await resume(driver, "romeo", of_tablet, 0)
         assert answer.name == "resumed"
     finally:
