@@ -71,7 +71,8 @@ class Figures:
         waiting = sum(
             isinstance(session.output, Hibernation) for session in self._kernel.directory.sessions()
         )
-        yield GaugeMetricFamily("xmppchat_sessions_waiting", "devices without a connection that may resume", value=waiting)
+        text = "devices without a connection that may resume"
+        yield GaugeMetricFamily("xmppchat_sessions_waiting", text, value=waiting)
         phases = Counter(connection.phase.value for connection in self._connections.open)
         yield _gauges("xmppchat_connections", "connections of clients, by the state of the stream", "state", phases)
 
