@@ -92,8 +92,8 @@ static void on_received(struct session *s, struct slice e)
 
 static void on_sender_stanza(struct session *s, struct slice e)
 {
-    if (slice_is(xml_attribute(e, "type"), "error"))
-        run_error(s->run, "%s: an error: %.*s", s->jid, (int)(e.len < 160 ? e.len : 160), e.ptr);
+    if (xml_is(e, "message"))
+        run_error(s->run, "%s: an unexpected message: %.*s", s->jid, (int)(e.len < 160 ? e.len : 160), e.ptr);
     else if (xml_is(e, "iq") && slice_is(xml_attribute(e, "id"), "sync"))
         away.synced = true;
 }
