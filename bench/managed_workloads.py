@@ -23,7 +23,7 @@ def _archive_pages(name: str, title: str, text: str, options: str, main: Figure,
         "Every row is checked.",
         *sized(
             "archive",
-            f"--n 100 --rows {ARCHIVED} --peers {PEERS} {options} --warmup 1 --seconds 6",
+            f"--n 100 --rows {ARCHIVED} --peers {PEERS} {options} --warmup 1 --seconds 6 --timeout 120",
             f"--n {QUICK_OWNERS} --rows {QUICK_ARCHIVED} --peers {PEERS} {options} --warmup 0.5 --seconds 1",
         ),
         main=(main,),

@@ -120,12 +120,15 @@ static void on_end(struct reader *r, const struct mam_answer *end)
     reading.queries++;
     check_end(r, end, was_empty);
     r->number = 0;
-    if (o->ask == ASK_ALL && !end->complete && !was_empty && (reading.asking || r->due < rows_asked(r))) {
+    bool goes_on = o->ask == ASK_ALL && !end->complete && !was_empty;
+    if (goes_on && reading.asking) {
         ask(r); /* where the last page was full, a server may learn only then that it was the last */
         return;
     }
-    reading.whole++;
-    histogram_add(&reading.latency_ns, now_ns() - r->since);
+    if (!goes_on) { /* else time is up in the middle of an archive, which may be long */
+        reading.whole++;
+        histogram_add(&reading.latency_ns, now_ns() - r->since);
+    }
     reading.busy--;
     begin_next();
 }
