@@ -50,7 +50,7 @@ class Workload:
     """Names of those that do it; the first one is ours, and has the aims."""
     population: Population | None = None
     quick_population: Population | None = None
-    """What is in the database from the beginning, in a folder of its own; None: the accounts of the other work."""
+    """What is in the database from the beginning; None: accounts enough for any work that names none."""
     is_fresh: bool = False
     """The database is made again for each measurement, because the work fills it."""
 

@@ -154,9 +154,6 @@ class Server(ABC):
     def populate(self, population: Population) -> None:
         """Puts accounts, rosters and archives into the database of a server that was prepared and never started."""
 
-    def registered(self) -> None:  # noqa: B027 - most have nothing to do then
-        """Called after accounts were made by XMPP and the server has stopped."""
-
     @abstractmethod
     def command(self) -> Sequence[str]:
         """The command that runs the server in the foreground."""

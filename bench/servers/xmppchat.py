@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import create_engine, insert, literal, select
+from sqlalchemy import create_engine, insert
 
 from bench.population import Population, verifier
 from bench.servers.base import Server, ServerError, debian_version
@@ -43,7 +43,10 @@ def with_limits_profile(config: str, profile: str | None) -> str:
 
 
 class XmppchatServer(Server):
-    """xmppchat of this tree, on its standard ports.  `extra` is TOML added at the end."""
+    """xmppchat of this tree, on its standard ports.  `extra` is TOML added at the end.
+
+    It always has an archive; accounts that `populate` makes want nothing archived, those that register archive all.
+    """
 
     name = "xmppchat"
     title = "xmppchat"
@@ -127,10 +130,13 @@ class XmppchatServer(Server):
                         for contact in population.contacts_of(number - 1)
                     ])  # fmt: skip
             for rows in self._archive_rows(population):
-                connection.execute(insert(schema.metadata.tables["archive"]), rows)
+                connection.execute(insert(schema.archive), rows)
+            if not self.archives:  # XEP-0441
+                connection.execute(insert(schema.archive_preferences), [
+                    {"account_id": number + 1, "behaviour": "never", "always": "[]", "never": "[]"}
+                    for number in range(population.accounts)
+                ])  # fmt: skip
         engine.dispose()
-        if not self.archives:
-            self.registered()
 
     def _archive_rows(self, population: Population) -> Iterator[list[dict[str, object]]]:
         """In pieces, as the archive component writes them."""
@@ -143,22 +149,6 @@ class XmppchatServer(Server):
                  "stanza": m.xml(self.domain).replace('"', "'").encode()}
                 for m in part
             ]  # fmt: skip
-
-    def registered(self) -> None:
-        """Has no account archive anything, as far as this server could (XEP-0441)."""
-        preferences = schema.metadata.tables.get("archive_preferences")
-        if preferences is None or self.archives:
-            return
-        engine = create_engine(self._sqlite_url)
-        with engine.begin() as connection:
-            connection.execute(preferences.delete())
-            connection.execute(
-                preferences.insert().from_select(
-                    ["account_id", "behaviour", "always", "never"],
-                    select(schema.accounts.c.id, literal("never"), literal("[]"), literal("[]")),
-                )
-            )
-        engine.dispose()
 
     def command(self) -> Sequence[str]:
         """xmppchat in the foreground."""

@@ -94,8 +94,8 @@ def test_an_archive_that_is_filled_can_be_read_and_grows(kind: type[Server], ope
         for ask in ("last", "with", "all"):
             figures = generator.run(server, [*read, "--ask", ask], core=None)
             assert (figures["errors"], figures["lost"], figures["repeated"]) == (0, 0, 0)
-        chat = ["throughput", "--pairs", "2", "--window", "2", "--warmup", "0", "--seconds", "0.2", "--sm", "--archived"]
-        assert generator.run(server, chat, core=None)["errors"] == 0
+        chat = ["throughput", "--pairs", "2", "--window", "2", "--warmup", "0", "--seconds", "0.2"]
+        assert generator.run(server, [*chat, "--sm", "--archived"], core=None)["errors"] == 0
 
 
 @pytest.mark.parametrize(
