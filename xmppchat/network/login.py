@@ -60,7 +60,7 @@ class Login:
 
     def _start(self, event: SaslStarted) -> None:
         if not self._authenticator.may_try(self._peer):
-            self._kernel.limit_counters.fired("auth_failures")
+            self._kernel.limit_counters.fired("auth_failures_per_address")
             self._failed(Failure("temporary-auth-failure", "too many failed attempts; try again later"))
             return
         self.username = ""

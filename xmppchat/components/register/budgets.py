@@ -10,7 +10,7 @@ from xmppchat.core.limits import TokenBucket
 _TABLE = 10_000
 #: Accounts that the whole server lets register in an hour, whoever asks.
 _IN_ALL = 60
-#: Attempts of a network in an hour, for each account that it may register.
+#: Attempts of a network, for each account that it may register in an hour (where that is unbounded: in a day).
 _ATTEMPTS = 10
 
 
@@ -47,13 +47,17 @@ class Budgets:
         self._in_all = TokenBucket(_IN_ALL / 3600, _IN_ALL)
 
     def of(self, network: str, per_hour: int, per_day: int, now: float) -> Budget:
-        """The budget of a network; a new one is full."""
+        """The budget of a network; a new one is full. 0: without that bound."""
         budget = self._by_network.pop(network, None)
         if budget is None:
             if len(self._by_network) >= _TABLE:
                 del self._by_network[next(iter(self._by_network))]
-            hour, day = TokenBucket(per_hour / 3600, per_hour, now), TokenBucket(per_day / 86_400, per_day, now)
-            attempts = TokenBucket(per_hour * _ATTEMPTS / 3600, per_hour * _ATTEMPTS, now)
-            budget = Budget((hour, day, self._in_all), attempts)
+            budget = self._new(per_hour, per_day, now)
         self._by_network[network] = budget
         return budget
+
+    def _new(self, per_hour: int, per_day: int, now: float) -> Budget:
+        periods = [(number, seconds) for number, seconds in ((per_hour, 3600), (per_day, 86_400)) if number]
+        buckets = [TokenBucket(number / seconds, number, now) for number, seconds in periods]
+        attempts = [TokenBucket(number * _ATTEMPTS / seconds, number * _ATTEMPTS, now) for number, seconds in periods]
+        return Budget((*buckets, self._in_all), attempts[0])

@@ -107,10 +107,11 @@ class Register(Component[RegisterConfig]):
     def spend(self, peer: str) -> Budget | None:
         """What an account from the address `peer` takes of the budgets. Raises :class:`ResourceConstraint`."""
         limits = self.kernel.limits
-        if not limits.registrations_per_hour or _is_in(peer, self.config.unlimited_networks):
+        per_hour, per_day = limits.registrations_per_hour, limits.registrations_per_day
+        if not (per_hour or per_day) or _is_in(peer, self.config.unlimited_networks):
             return None
         now = self.kernel.clock.monotonic()
-        budget = self._budgets.of(network_of(peer), limits.registrations_per_hour, limits.registrations_per_day, now)
+        budget = self._budgets.of(network_of(peer), per_hour, per_day, now)
         if not budget.take(now):
             self.kernel.limit_counters.fired("registrations")
             raise ResourceConstraint("too many accounts were made from your network; try again tomorrow")
