@@ -79,7 +79,7 @@ async def test_rates_of_accounts(driver: MemoryDriver) -> None:
     romeo = await log_in(driver, "romeo")
     reconfigure(driver, account_iq_rate=1, account_iq_burst=2)
     assert [await answered(driver, romeo) for _ in range(4)] == [True, True, True, False]
-    assert driver.server.kernel.limit_counters.counts["account_rate"] >= 1
+    assert driver.server.kernel.limit_counters.counts["account_iq_rate"] >= 1
     reconfigure(driver)
     await driver.settle([romeo])
     assert [await answered(driver, romeo) for _ in range(10)] == [True] * 10

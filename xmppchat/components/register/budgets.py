@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 from xmppchat.core.limits import TokenBucket
 
@@ -17,25 +17,26 @@ _ATTEMPTS = 10
 class Budget:
     """What one network may register (reliability.md, limit 13), and the whole server with it."""
 
-    def __init__(self, buckets: Collection[TokenBucket], attempts: TokenBucket) -> None:
+    def __init__(self, buckets: Mapping[str, TokenBucket], attempts: TokenBucket) -> None:
         self._buckets = buckets
         self._attempts = attempts
         self._now = 0.0
 
-    def take(self, now: float) -> bool:
-        """Take an account of it, if there is one left."""
+    def take(self, now: float) -> str:
+        """Take an account of it; returns the name of the limit where there is none left, "" where there was."""
         self._now = now
         if self._attempts.take(now, 1) > 0:
             self._attempts.take(now, -1)
-            return False
-        if max([bucket.take(now, 1) for bucket in self._buckets]) > 0:
-            self.give_back()  # who is refused has spent nothing
-            return False
-        return True
+            return "registration_attempts"
+        exhausted = [name for name, bucket in self._buckets.items() if bucket.take(now, 1) > 0]
+        if not exhausted:
+            return ""
+        self.give_back()  # who is refused has spent nothing
+        return exhausted[0]
 
     def give_back(self) -> None:
         """Nothing was made of it; the attempt counts all the same."""
-        for bucket in self._buckets:
+        for bucket in self._buckets.values():
             bucket.take(self._now, -1)
 
 
@@ -57,7 +58,7 @@ class Budgets:
         return budget
 
     def _new(self, per_hour: int, per_day: int, now: float) -> Budget:
-        periods = [(number, seconds) for number, seconds in ((per_hour, 3600), (per_day, 86_400)) if number]
-        buckets = [TokenBucket(number / seconds, number, now) for number, seconds in periods]
-        attempts = [TokenBucket(number * _ATTEMPTS / seconds, number * _ATTEMPTS, now) for number, seconds in periods]
-        return Budget((*buckets, self._in_all), attempts[0])
+        bounds = {"registrations_per_hour": (per_hour, 3600), "registrations_per_day": (per_day, 86_400)}
+        buckets = {name: TokenBucket(most / period, most, now) for name, (most, period) in bounds.items() if most}
+        most, period = next((most * _ATTEMPTS, period) for most, period in bounds.values() if most)
+        return Budget({**buckets, "registrations_in_all": self._in_all}, TokenBucket(most / period, most, now))

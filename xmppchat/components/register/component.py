@@ -112,8 +112,8 @@ class Register(Component[RegisterConfig]):
             return None
         now = self.kernel.clock.monotonic()
         budget = self._budgets.of(network_of(peer), per_hour, per_day, now)
-        if not budget.take(now):
-            self.kernel.limit_counters.fired("registrations")
+        if exhausted := budget.take(now):
+            self.kernel.limit_counters.fired(exhausted)
             raise ResourceConstraint("too many accounts were made from your network; try again tomorrow")
         return budget
 
