@@ -113,7 +113,7 @@ async def test_a_refused_reuse_leaves_the_name_reserved(driver: MemoryDriver) ->
     await run(driver, "user delete", jid=ROMEO)
     with pytest.raises(CommandError, match="password cannot be used"):
         await run(driver, "user add", jid=ROMEO, password="\u007f", reuse=True)
-    with pytest.raises(CommandError, match="taken"):
+    with pytest.raises(CommandError, match=r"taken: its account was deleted on .*; --reuse"):
         await run(driver, "user add", jid=ROMEO, password="secret")
     assert "deleted" in await run(driver, "user show", jid=ROMEO)
     await run(driver, "user forget", jid=ROMEO)

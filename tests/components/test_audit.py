@@ -52,6 +52,14 @@ async def test_what_changes_something_is_kept_with_who_did_it(
     assert output.count("command='user add'") == 2
 
 
+async def test_who_takes_an_account_along_leaves_a_trace(hosts: Hosts) -> None:
+    await hosts.execute("user show", jid=f"romeo@{A}")
+    await hosts.execute("user export", jid=f"romeo@{A}", with_credentials=True)
+    (row,) = await rows(hosts)
+    kept = {"jid": f"romeo@{A}", "with_credentials": True}
+    assert (row["command"], json.loads(row["arguments"])) == ("user export", kept)
+
+
 async def test_who_may_not_is_logged_but_fills_no_table(hosts: Hosts) -> None:
     romeo = await hosts.log_in(f"romeo@{A}")
     for _ in range(20):
