@@ -19,8 +19,8 @@ SECRET = "correct horse battery"
 
 
 @pytest.fixture
-async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
-    async with two_hosts(tmp_path, audit={"days": 30}) as made:
+async def hosts(tmp_path: Path, storage_url: str) -> AsyncIterator[Hosts]:
+    async with two_hosts(tmp_path, storage_url=storage_url, audit={"days": 30}) as made:
         yield made
 
 

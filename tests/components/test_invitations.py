@@ -25,11 +25,11 @@ DAY = 86_400
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
+async def start(tmp_path: Path, storage_url: str) -> AsyncIterator[Start]:
     drivers: list[MemoryDriver] = []
 
     async def start(mode: str = "invite", **options: Any) -> MemoryDriver:
-        driver = MemoryDriver(tmp_path, register={"mode": mode}, **options)
+        driver = MemoryDriver(tmp_path, storage_url=storage_url, register={"mode": mode}, **options)
         drivers.append(driver)
         await driver.start()
         return driver
