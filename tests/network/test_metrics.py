@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from prometheus_client import ProcessCollector
 
 from xmppchat.components.accounts import ACCOUNT_COUNTS
 from xmppchat.core.counts import Histogram
 from xmppchat.network import metrics
-from xmppchat.network.metrics import Figures, MetricsServer
+from xmppchat.network.metrics import Figures, MetricsServer, ProcessFigures
 from xmppchat.testing.memory import MemoryClient, MemoryDriver
 
 
@@ -182,6 +183,18 @@ async def test_only_so_many_at_once(server: MetricsServer) -> None:
     for _, writer in held:
         writer.close()
         await writer.wait_closed()
+
+
+def test_the_process_is_seen_where_only_processes_are(tmp_path: Path) -> None:
+    """Our systemd unit hides /proc/stat from the server (ProcSubset=pid)."""
+    (tmp_path / "self").symlink_to("/proc/self")
+    found = {metric.name: metric for metric in ProcessFigures(proc=str(tmp_path), registry=None).collect()}
+    assert {"process_resident_memory_bytes", "process_cpu_seconds", "process_open_fds", "process_max_fds"} <= set(found)
+    (started,) = found["process_start_time_seconds"].samples
+    (expected,) = next(
+        metric.samples for metric in ProcessCollector(registry=None).collect() if metric.name == started.name
+    )
+    assert started.value == pytest.approx(expected.value, abs=5)
 
 
 def test_a_histogram_counts_by_bounds() -> None:
