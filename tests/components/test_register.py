@@ -111,6 +111,15 @@ async def test_attempts_that_make_nothing_spend_nothing_and_end_too(start: Start
     assert await make(await connected(driver), "juliet") == ""
 
 
+async def test_look_alikes_do_not_tell_who_is_here_either(start: Start) -> None:
+    """V-17: to ask for a name that looks like another is an attempt."""
+    driver = await start(register={"mode": "open"}, limits=Limits())
+    await driver.create_account("coco", "secret")
+    answers = [await make(await connected(driver), "\u0441\u043e\u0441\u043e") for _ in range(25)]
+    assert answers == ["conflict"] * 20 + ["resource-constraint"] * 5
+    assert driver.server.kernel.limit_counters.counts["registration_attempts"] == 5
+
+
 @pytest.mark.parametrize(("bounds", "expected"), [
     ({"registrations_per_day": 0}, [2, 4, 6, 8, 10]),
     ({"registrations_per_hour": 0}, [5, 5, 5, 5, 6]),

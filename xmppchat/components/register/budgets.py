@@ -22,12 +22,18 @@ class Budget:
         self._attempts = attempts
         self._now = 0.0
 
-    def take(self, now: float) -> str:
-        """Take an account of it; returns the name of the limit where there is none left, "" where there was."""
-        self._now = now
+    def attempt(self, now: float) -> str:
+        """Take an attempt of it; returns the name of the limit where there is none left, "" where there was."""
         if self._attempts.take(now, 1) > 0:
             self._attempts.take(now, -1)
             return "registration_attempts"
+        return ""
+
+    def take(self, now: float) -> str:
+        """Take an attempt and an account of it; returns as :meth:`attempt`."""
+        self._now = now
+        if refused := self.attempt(now):
+            return refused
         exhausted = [name for name, bucket in self._buckets.items() if bucket.take(now, 1) > 0]
         if not exhausted:
             return ""
