@@ -44,11 +44,14 @@ class NS:
     OFFLINE: Final = "msgoffline"  # 0160
     BLOCKING: Final = "urn:xmpp:blocking"  # 0191
     BLOCKING_ERRORS: Final = "urn:xmpp:blocking:errors"  # 0191
+    STREAM_MANAGEMENT: Final = "urn:xmpp:sm:3"  # 0198
     PING: Final = "urn:xmpp:ping"  # 0199
     TIME: Final = "urn:xmpp:time"  # 0202
     DELAY: Final = "urn:xmpp:delay"  # 0203
     PORTABLE_EXPORT: Final = "urn:xmpp:pie:0"  # 0227
     PORTABLE_SCRAM: Final = "urn:xmpp:pie:0#scram"  # 0227
+    CARBONS: Final = "urn:xmpp:carbons:2"  # 0280
+    ARCHIVE: Final = "urn:xmpp:mam:2"  # 0313
     HINTS: Final = "urn:xmpp:hints"  # 0334
     STANZA_IDS: Final = "urn:xmpp:sid:0"  # 0359
     REPORTING: Final = "urn:xmpp:reporting:1"  # 0377
