@@ -1,0 +1,44 @@
+"""The component: the stream feature, and the two elements that clients send."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from xmppchat.components.csi.holding import Holding
+from xmppchat.core.component import Component, ComponentConfig, Xep, nonza
+from xmppchat.core.session import Session
+from xmppchat.protocol.element import Element
+from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.stream_features import Fact, StreamFeature, announcement
+
+
+class CsiConfig(ComponentConfig):
+    """Options of client state indication."""
+
+    hold: frozenset[Literal["presence", "chat_states", "events"]] = Field(
+        frozenset({"presence", "chat_states", "events"}),
+        description='what waits while a client is inactive, of "presence", "chat_states" and "events"',
+    )
+
+
+class Csi(Component[CsiConfig]):
+    """Takes down whether a client is active (XEP-0352 §4); nobody else is told (§6)."""
+
+    name = "csi"
+    implements = (Xep(352, "1.0.0"),)
+    stream_features = (StreamFeature("csi", announcement("csi", NS.CSI), needs=Fact.AUTHENTICATED),)
+    Config = CsiConfig
+
+    @nonza(NS.CSI, "inactive")
+    def inactive(self, session: Session, element: Element) -> None:
+        """Hold back what can wait. Said twice, it changes nothing."""
+        if session.shaper is None and self.config.hold:
+            session.shaper = Holding(self.kernel.clock, frozenset(self.config.hold))
+
+    @nonza(NS.CSI, "active")
+    def active(self, session: Session, element: Element) -> None:
+        """Send what waited, before anything else is done for this client (§5.1)."""
+        if session.shaper is not None:
+            session.shaper.flush(session)
