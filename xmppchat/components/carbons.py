@@ -76,7 +76,7 @@ class Carbons(Component[ComponentConfig]):
     @iq_set(NS.CARBONS, "enable", at=SERVER | ACCOUNT)
     def enable(self, request: IqRequest) -> None:
         """Copies come to this session from now on."""
-        # COMPAT(Converse, 7): it asks the domain, where the feature is, and not its account.
+        # COMPAT(Converse, 2026): it asks the domain, where the feature is, and not its account.
         _own_session(request).wants_carbons = True
 
     @iq_set(NS.CARBONS, "disable", at=SERVER | ACCOUNT)

@@ -10,17 +10,17 @@ from xmppchat.protocol.namespaces import NS
 
 
 def text_of(id: int) -> str:
-    """An archive's id as clients see it: decimal, the same in live copies, carbons and results (XEP-0313 §3.1)."""
+    """An archive's id as clients see it: decimal, the same in live copies, carbons and results (XEP-0313)."""
     return str(id)
 
 
 def element(id: int, by: JID) -> Element:
-    """``<stanza-id/>`` of the archive of the bare JID `by` (XEP-0359 §3.1)."""
+    """``<stanza-id/>`` of the archive of the bare JID `by` (XEP-0359 §2.1)."""
     return Element("stanza-id", NS.STANZA_IDS, {"by": by.bare, "id": text_of(id)})
 
 
 def without(children: Sequence[Element | str], by: JID) -> list[Element | str]:
-    """`children` but for stanza ids in the name of the bare JID `by`, however it is spelt (XEP-0359 §6)."""
+    """`children` but for stanza ids in the name of the bare JID `by`, however it is spelt (XEP-0359 §3)."""
     return [child for child in children if isinstance(child, str) or not _is_of(child, by)]
 
 

@@ -202,8 +202,8 @@ class _Runner:
 
     async def _indicated(self, client: WireClient, state: str) -> None:
         client.is_inactive = state == "inactive"
-        # From now on it asks nothing, since the answer would wake it. When those who write later have had an answer, what
-        # it wrote before them was read.
+        # From now on it asks nothing, since the answer would wake it. When those who write later have had an answer,
+        # what it wrote before them was read.
         await self._settle()
 
     async def _settle(self) -> None:

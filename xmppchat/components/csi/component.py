@@ -17,8 +17,8 @@ from xmppchat.protocol.stream_features import Fact, StreamFeature, announcement
 class CsiConfig(ComponentConfig):
     """Options of client state indication."""
 
-    hold: frozenset[Literal["presence", "chat_states", "events"]] = Field(
-        frozenset({"presence", "chat_states", "events"}),
+    hold: tuple[Literal["presence", "chat_states", "events"], ...] = Field(
+        ("presence", "chat_states", "events"), max_length=3,
         description='what waits while a client is inactive, of "presence", "chat_states" and "events"',
     )
 
