@@ -284,9 +284,7 @@ def test_the_admin_says_what_waits(kinds: set[str]) -> None:
     of_kind = {
         PRESENCE: "<presence id='presence' from='nurse@chat.example/x'/>",
         CHAT_STATES: f"<message id='chat_states' from='nurse@chat.example/x' type='chat'>{STATE}</message>",
-        EVENTS: (
-            f"<message id='events' from='nurse@chat.example' type='headline'><event xmlns='{NS.PUBSUB_EVENT}'/></message>"
-        ),
+        EVENTS: f"<message id='events' from='{OWN}' type='headline'><event xmlns='{NS.PUBSUB_EVENT}'/></message>",
     }
     for kind in (*kinds, *(KINDS - kinds)):
         sleeper.deliver(stanza(of_kind[kind]))

@@ -19,7 +19,7 @@ class CsiConfig(ComponentConfig):
 
     hold: tuple[Literal["presence", "chat_states", "events"], ...] = Field(
         ("presence", "chat_states", "events"), max_length=3,
-        description='what waits while a client is inactive, of "presence", "chat_states" and "events"',
+        description="what waits while a client is inactive; events are those of personal eventing (avatars, moods)",
     )
 
 
