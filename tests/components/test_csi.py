@@ -339,17 +339,30 @@ async def test_a_new_session_is_active_whatever_the_old_one_was(memory: MemoryDr
     await memory.stop()
 
 
-async def test_what_the_stream_management_calls_ends_the_holding(memory: MemoryDriver) -> None:
+@pytest.mark.parametrize("is_noticed", [True, False])
+async def test_a_resumed_stream_is_active_and_has_what_was_held(memory: MemoryDriver, is_noticed: bool) -> None:
+    """XEP-0352 §5.2, whether or not the loss of the connection was noticed before its client came back."""
     romeo, juliet = await log_in(memory, "romeo"), await log_in(memory, "juliet")
+    juliet.write(f"<enable xmlns='{NS.STREAM_MANAGEMENT}' resume='true'/>")
+    enabled = await juliet.take(lambda element: element.name == "enabled")
     juliet.write(f"<inactive xmlns='{NS.CSI}'/>")
-    romeo.write(f"<presence to='{juliet.jid}'><show>away</show></presence>")
+    for show in ("away", "xa"):
+        romeo.write(f"<presence to='{juliet.jid}'><show>{show}</show></presence>")
     await settle(memory.server.kernel)
-    session = memory.server.kernel.router.session(JID.parse(juliet.jid))
-    assert session is not None
-    assert session.shaper is not None
-    session.shaper.flush(session)
-    assert session.shaper is None
-    assert [element.child_text("show") for element in juliet.inbox] == ["away"]
+    assert juliet.inbox == []
+    if is_noticed:
+        await juliet.vanish()
+        await settle(memory.server.kernel)
+        romeo.write(f"<message to='{juliet.jid}' type='chat'><active xmlns='{NS.CHAT_STATES}'/></message>")
+        await settle(memory.server.kernel)
+    again = await memory.connect()
+    await again.authenticate("juliet", "secret")
+    again.write(f"<resume xmlns='{NS.STREAM_MANAGEMENT}' previd='{enabled.get('id')}' h='0'/>")
+    assert (await again.take(lambda element: element.namespace == NS.STREAM_MANAGEMENT)).name == "resumed"
+    romeo.write(f"<presence to='{juliet.jid}'><show>dnd</show></presence>")
+    await settle(memory.server.kernel)
+    stanzas = [element for element in again.inbox if element.namespace == NS.CLIENT]
+    assert [element.child_text("show") for element in stanzas] == (["xa", None, "dnd"] if is_noticed else ["xa", "dnd"])
     await memory.stop()
 
 

@@ -47,6 +47,7 @@ class NS:
     RECEIPTS: Final = "urn:xmpp:receipts"  # 0184
     BLOCKING: Final = "urn:xmpp:blocking"  # 0191
     BLOCKING_ERRORS: Final = "urn:xmpp:blocking:errors"  # 0191
+    STREAM_MANAGEMENT: Final = "urn:xmpp:sm:3"  # 0198
     PING: Final = "urn:xmpp:ping"  # 0199
     TIME: Final = "urn:xmpp:time"  # 0202
     DELAY: Final = "urn:xmpp:delay"  # 0203
@@ -56,6 +57,7 @@ class NS:
     CARBONS: Final = "urn:xmpp:carbons:2"  # 0280
     CARBONS_RULES: Final = "urn:xmpp:carbons:rules:0"  # 0280
     FORWARD: Final = "urn:xmpp:forward:0"  # 0297
+    ARCHIVE: Final = "urn:xmpp:mam:2"  # 0313
     CHAT_MARKERS: Final = "urn:xmpp:chat-markers:0"  # 0333
     HINTS: Final = "urn:xmpp:hints"  # 0334
     CSI: Final = "urn:xmpp:csi:0"  # 0352

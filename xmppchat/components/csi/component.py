@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from xmppchat.components.csi.holding import Holding
-from xmppchat.core.component import Component, ComponentConfig, Xep, nonza
+from xmppchat.core import events
+from xmppchat.core.component import Component, ComponentConfig, Xep, nonza, on
 from xmppchat.core.session import Session
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.namespaces import NS
@@ -40,5 +41,19 @@ class Csi(Component[CsiConfig]):
     @nonza(NS.CSI, "active")
     def active(self, session: Session, element: Element) -> None:
         """Send what waited, before anything else is done for this client (§5.1)."""
-        if session.shaper is not None:
-            session.shaper.flush(session)
+        _flush(session)
+
+    @on(events.SessionHibernated)
+    def hibernated(self, event: events.SessionHibernated) -> None:
+        """What waited here waits with the rest that its client will be sent, also over a restart."""
+        _flush(event.session)
+
+    @on(events.SessionResumed)
+    def resumed(self, event: events.SessionResumed) -> None:
+        """§5.2: a resumed stream is active; here where its client came back before the loss was noticed."""
+        _flush(event.session)
+
+
+def _flush(session: Session) -> None:
+    if session.shaper is not None:
+        session.shaper.flush(session)

@@ -9,7 +9,7 @@ from xmppchat.components.csi.urgency import EVENTS, Key, key_of, outdated_by
 from xmppchat.core.runtime import Clock, timestamp
 from xmppchat.core.session import Session
 from xmppchat.jid import JID
-from xmppchat.protocol.element import Element
+from xmppchat.protocol.delay import delayed
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 
@@ -84,17 +84,10 @@ class Holding:
         now, wall = self._clock.monotonic(), self._clock.now()
         for one in held.values():
             stanza, age = one.stanza, now - one.since
-            if age > STAMP_SECONDS:
-                stanza = _stamped(stanza, session.jid.domain, wall - round(age * 1000))
+            # XEP-0203 §2: one delay and only one; that of the first who delayed it.
+            if age > STAMP_SECONDS and stanza.find("delay", NS.DELAY) is None:
+                stanza = delayed(stanza, session.jid.domain, timestamp(wall - round(age * 1000)))
             session.send(stanza, one.to)
-
-
-def _stamped(stanza: Stanza, domain: str, sent_at: int) -> Stanza:
-    """XEP-0203 §2: one delay and only one; that of the first who delayed it."""
-    if stanza.find("delay", NS.DELAY) is not None:
-        return stanza
-    delay = Element("delay", NS.DELAY, {"from": domain, "stamp": timestamp(sent_at)})
-    return stanza.replace(children=[*stanza.children, delay])
 
 
 __all__ = ["MAX_SIZE", "MAX_STANZAS", "STAMP_SECONDS", "Holding"]
