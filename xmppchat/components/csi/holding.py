@@ -25,7 +25,8 @@ _HEADER = 200
 class _Held(NamedTuple):
     stanza: Stanza
     to: JID | None
-    since: float
+    since: float  # on the clock that never jumps, s
+    at: int  # wall time, ms
     size: int
 
 
@@ -62,7 +63,7 @@ class Holding:
             key = key._replace(item=f"\0{self._number}")  # no XML has such an id
         self._drop(key)  # the later one has its place at the end, too
         size = len(stanza.inner_xml) + _HEADER
-        self._held[key] = _Held(stanza, to, self._clock.monotonic(), size)
+        self._held[key] = _Held(stanza, to, self._clock.monotonic(), self._clock.now(), size)
         self.size += size
         if len(self._held) >= MAX_STANZAS or self.size >= MAX_SIZE:
             self._send(session)
@@ -81,12 +82,12 @@ class Holding:
         if not self._held:
             return
         held, self._held, self.size = self._held, {}, 0
-        now, wall = self._clock.monotonic(), self._clock.now()
+        now = self._clock.monotonic()
         for one in held.values():
-            stanza, age = one.stanza, now - one.since
+            stanza = one.stanza
             # XEP-0203 §2: one delay and only one; that of the first who delayed it.
-            if age > STAMP_SECONDS and stanza.find("delay", NS.DELAY) is None:
-                stanza = delayed(stanza, session.jid.domain, timestamp(wall - round(age * 1000)))
+            if now - one.since > STAMP_SECONDS and stanza.find("delay", NS.DELAY) is None:
+                stanza = delayed(stanza, session.jid.domain, timestamp(one.at))
             session.send(stanza, one.to)
 
 
