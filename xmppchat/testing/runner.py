@@ -142,6 +142,8 @@ class _Runner:
         client = self._clients[line.name] = await self._log_in(line.account, line.resource, line.lang)
         if line.is_interested:
             await client.request("get", f"<query xmlns='{NS.ROSTER}'/>")
+        if line.has_carbons:
+            await client.request("set", f"<enable xmlns='{NS.CARBONS}'/>")
         if not line.is_unavailable:
             priority = "" if line.priority is None else f"<priority>{line.priority}</priority>"
             client.write(f"<presence>{priority}</presence>")
@@ -195,9 +197,18 @@ class _Runner:
                 if step.to:
                     element = element.replace(attributes={"to": self._client(step.to, step).jid})
                 client.write(element.to_xml(NS.CLIENT))
+                if element.namespace == NS.CSI:
+                    await self._indicated(client, element.name)
+
+    async def _indicated(self, client: WireClient, state: str) -> None:
+        client.is_inactive = state == "inactive"
+        # From now on it asks nothing, since the answer would wake it. When those who write later have had an answer,
+        # what it wrote before them was read.
+        await self._settle()
 
     async def _settle(self) -> None:
-        await self._driver.settle([client for client in self._everyone if not client.is_closed])
+        clients = (client for client in self._everyone if not client.is_inactive)
+        await self._driver.settle([client for client in clients if not client.is_closed])
 
     # --- expectations --------------------------------------------------------------------
 
@@ -215,9 +226,12 @@ class _Runner:
                 raise Mismatch(f"{place}: {step.client} is still connected")
             return
         wanted = self._stanzas(step.xml, step.line)
-        if not client.jid:  # nothing settles a stream before authentication
+        if not client.jid or client.is_inactive:  # nothing settles a stream before authentication, or one that sleeps
+            count = len(wanted)
+            if self._is_prosody and step.difference is not None:
+                count = len(self._stanzas(step.difference.xml, step.difference.line))
             with contextlib.suppress(TimeoutError):
-                await client.until_received(len(wanted))
+                await client.until_received(count)
         if self._is_prosody and step.difference is not None:
             self._expect_difference(client, step, wanted)
             return

@@ -20,15 +20,19 @@ Above the steps:
 - the first comment is the title; the sections that decide follow as comments,
 - ``memory only``: it moves the clock, which no server outside this process lets us do,
 - ``[Client] account`` or ``[Client] account/resource`` with flags: ``offline`` (only the account is there),
-  ``unavailable`` (logged in, no presence), ``interested`` (asked for the roster), ``priority=N``, ``lang=xx`` (of its
-  stream), ``stream`` (no account, only a secure stream that awaits authentication), ``admin`` (its account administers
-  the host),
+  ``unavailable`` (logged in, no presence), ``interested`` (asked for the roster), ``carbons`` (enabled them, XEP-0280),
+  ``priority=N``, ``lang=xx`` (of its stream), ``stream`` (no account, only a secure stream that awaits
+  authentication), ``admin`` (its account administers the host),
 - ``[Roster] romeo -> juliet: state``: one of the nine states of RFC 6121 Appendix A.1, as ``none + pending out``.
 
 Set-up goes through the protocol, with accounts that are new in each run; what it causes is not seen.
 
 Steps: :data:`STEPS`. "connects" logs in and sends nothing; "vanishes" cuts the connection without a word; "reads the
 rest" drops what was received and not yet shown. At the end nobody may have received anything that is not shown.
+
+A client that has sent ``<inactive/>`` (XEP-0352) sends nothing until it is told to, not even what tells on a real
+transport that everything has arrived: what it is shown to receive is waited for there, and "receives nothing" is exact
+in memory only.
 
 Elements are compared as :mod:`xmppchat.testing.matching` says. Replaced are ``{domain}``, ``{romeo.bare}``,
 ``{romeo.full}``, ``{romeo.local}``, ``{romeo.password}``, ``{error cancel item-not-found}`` (the whole element, with or
@@ -69,6 +73,7 @@ class ClientLine:
     is_unavailable: bool = False
     is_interested: bool = False
     is_stream: bool = False
+    has_carbons: bool = False
     is_admin: bool = False
     priority: int | None = None
     lang: str = ""
@@ -219,6 +224,7 @@ def _client(words: list[str]) -> ClientLine:
         is_unavailable="unavailable" in given,
         is_interested="interested" in given,
         is_stream="stream" in given,
+        has_carbons="carbons" in given,
         is_admin="admin" in given,
         priority=int(given["priority"]) if "priority" in given else None,
         lang=given.get("lang", ""),
@@ -227,8 +233,8 @@ def _client(words: list[str]) -> ClientLine:
 
 #: The flags of a client, and whether they have a value.
 _FLAGS = {
-    "offline": False, "unavailable": False, "interested": False, "stream": False, "admin": False, "priority": True,
-    "lang": True,
+    "offline": False, "unavailable": False, "interested": False, "stream": False, "carbons": False, "admin": False,
+    "priority": True, "lang": True,
 }  # fmt: skip
 
 

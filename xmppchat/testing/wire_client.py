@@ -34,6 +34,7 @@ class WireClient(abc.ABC):
         self.lang = ""
         self.inbox: list[Element] = []
         self.is_closed = False
+        self.is_inactive = False  # it said so (XEP-0352), and sends nothing of itself
         self._reader = XmlReader(TRUSTED)
         self._news = asyncio.Event()
         self._barriers = 0
