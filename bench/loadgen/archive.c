@@ -155,6 +155,14 @@ static void turn_until(uint64_t until)
         loop_turn(&run->loop, until);
 }
 
+static void turn_until_page(uint64_t until)
+{
+    struct run *run = reading.crowd.run;
+    uint64_t seen = reading.queries;
+    while (reading.queries == seen && now_ns() < until && reading.crowd.over == 0 && run->errors == 0)
+        loop_turn(&run->loop, now_ns() + seconds_ns(0.1));
+}
+
 /* Lets the queries under way come to their end. */
 static void drain(void)
 {
@@ -206,6 +214,8 @@ void scenario_archive(struct run *run)
         rows = reading.rows;
         from = usage_read(o->server_pids);
         turn_until(now_ns() + seconds_ns(o->seconds));
+        if (reading.queries == queries) /* so slow that the time was over within the first page: wait for it */
+            turn_until_page(now_ns() + seconds_ns(o->timeout));
         to = usage_read(o->server_pids);
         queries = reading.queries - queries;
         rows = reading.rows - rows;
