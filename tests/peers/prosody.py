@@ -25,7 +25,7 @@ allow_registration = true
 registration_throttle_max = false
 network_settings = {{ nagle = false }}  -- its default costs 40 ms a connection
 c2s_require_encryption = true
-modules_enabled = {{ "roster", "saslauth", "carbons", "csi_simple", "tls", "ping", "register_ibr",
+modules_enabled = {{ "roster", "saslauth", "carbons", "csi_simple", "smacks", "tls", "ping", "register_ibr",
   "user_account_management", "disco", "offline", "posix", "admin_adhoc", "announce", "blocklist", "lastactivity",
   "private", "server_contact_info", "time", "vcard", "version" }}
 contact_info = {{ abuse = {{ "xmpp:abuse@{domain}" }}, admin = {{ "xmpp:abuse@{domain}" }} }}

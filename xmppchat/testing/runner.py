@@ -93,6 +93,7 @@ class _Runner:
         self._names = Names(transcript, driver.domain, driver.admins)
         self._clients: dict[str, WireClient] = {}
         self._everyone: list[WireClient] = []
+        self._vanished: dict[str, WireClient] = {}
         self._is_prosody = driver.name == "prosody"
 
     # --- before and after ----------------------------------------------------------------
@@ -130,6 +131,7 @@ class _Runner:
     async def _log_in(self, account: str, resource: str, lang: str = "") -> WireClient:
         client = await self._driver.connect()
         client.lang = lang
+        client.answers_requests = True
         self._everyone.append(client)
         await client.log_in(self._names.local(account), self._names.password, resource)
         return client
@@ -177,6 +179,8 @@ class _Runner:
                 everyone.inbox.clear()
         elif step.kind == "connects" and line is not None:
             self._clients[step.client] = await self._log_in(line.account, line.resource, line.lang)
+        elif step.kind == "comes back" and line is not None:
+            await self._come_back(line, step)
         else:
             await self._act_on(self._client(step.client, step), step)
 
@@ -191,7 +195,7 @@ class _Runner:
             del self._clients[step.client]
         elif step.kind == "vanishes":
             await client.vanish()
-            del self._clients[step.client]
+            self._vanished[step.client] = self._clients.pop(step.client)
         else:
             for element in self._stanzas(step.xml, step.line):
                 if step.to:
@@ -205,6 +209,19 @@ class _Runner:
         # From now on it asks nothing, since the answer would wake it. When those who write later have had an answer,
         # what it wrote before them was read.
         await self._settle()
+
+    async def _come_back(self, line: ClientLine, step: Step) -> None:
+        former = self._vanished.get(line.name) or self._client(line.name, step)
+        client = await self._driver.connect()
+        self._everyone.append(client)
+        client.answers_requests = True
+        await client.authenticate(self._names.local(line.account), self._names.password)
+        client.handled = former.handled
+        for element in self._stanzas(step.xml, step.line):
+            client.write(element.to_xml(NS.CLIENT))
+        await client.until_received(1)
+        client.jid = former.jid if client.inbox and client.inbox[0].name == "resumed" else ""
+        self._clients[line.name] = client
 
     async def _settle(self) -> None:
         clients = (client for client in self._everyone if not client.is_inactive)
@@ -302,6 +319,8 @@ class _Runner:
         return f"{self._transcript.path}:{step.line}: '{step.said}'"
 
     def _stanzas(self, xml: str, line: int) -> list[Element]:
+        clients = {**self._vanished, **self._clients}
+        self._names.handled = {name: client.handled for name, client in clients.items()}
         try:
             return read_stanzas(self._names.replace(xml))
         except ValueError as error:
@@ -316,6 +335,7 @@ class Names:
         self.domain = domain
         self.password = f"secret-{suffix}"
         self.captured: dict[str, str] = {}
+        self.handled: dict[str, int] = {}
         self._suffix = suffix
         self._accounts = transcript.accounts
         flagged = {line.account for line in transcript.clients if line.is_admin}
@@ -347,6 +367,8 @@ class Names:
             return self.captured[name]
         client, _, part = name.rpartition(".")
         account = client.partition("/")[0]
+        if part == "handled" and client in self.handled:
+            return str(self.handled[client])
         if account in self._accounts:
             if part == "full" and client in self._resources:
                 return f"{self.bare(account)}/{self._resources[client]}"
