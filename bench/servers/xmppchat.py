@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import create_engine, insert
+from sqlalchemy import Table, create_engine, insert
 
 from bench.population import Population, verifier
 from bench.servers.base import Server, ServerError, debian_version
@@ -22,6 +22,13 @@ from xmppchat.storage.database import Database
 
 #: Flags of a row of the archive.
 _SENT, _RECEIVED, _READABLE = 1, 2, 4
+
+
+def _table(name: str) -> Table:
+    try:
+        return schema.metadata.tables[name]
+    except KeyError:
+        raise ServerError(f"xmppchat has no table {name}") from None
 
 
 async def _close(url: str) -> None:
@@ -130,9 +137,9 @@ class XmppchatServer(Server):
                         for contact in population.contacts_of(number - 1)
                     ])  # fmt: skip
             for rows in self._archive_rows(population):
-                connection.execute(insert(schema.archive), rows)
-            if not self.archives:  # XEP-0441
-                connection.execute(insert(schema.archive_preferences), [
+                connection.execute(insert(_table("archive")), rows)
+            if not self.archives and "archive_preferences" in schema.metadata.tables:  # XEP-0441
+                connection.execute(insert(_table("archive_preferences")), [
                     {"account_id": number + 1, "behaviour": "never", "always": "[]", "never": "[]"}
                     for number in range(population.accounts)
                 ])  # fmt: skip

@@ -34,6 +34,8 @@ class Faults:
     not_archived: int | None = None
     acknowledged: int = 0
     """This much is added to each count of stanzas that is acknowledged (XEP-0198)."""
+    forget_count: bool = False
+    """After some stanzas it acknowledges none of them."""
     refuse_management: bool = False
     forget_session: bool = False
     """A session whose connection is cut cannot be resumed."""
@@ -172,6 +174,8 @@ class _Client(socketserver.BaseRequestHandler):
             self._send(b"<enabled xmlns='urn:xmpp:sm:3' resume='true' id='" + self.user + b"'/>")
         elif name == b"r":
             count = max(0, (self.handled or 0) + state.faults.acknowledged)
+            if state.faults.forget_count and count > 10:
+                count = 0
             self._send(b"<a xmlns='urn:xmpp:sm:3' h='%d'/>" % count)
         elif state.faults.forget_session or _attribute(element, b"previd") not in state.sessions:
             self._send(b"<failed xmlns='urn:xmpp:sm:3'><item-not-found/></failed>")

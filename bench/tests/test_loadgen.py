@@ -113,6 +113,7 @@ def test_stream_management_is_asked_for_and_checked() -> None:
     [
         (Faults(acknowledged=1000), "more acknowledged than was sent"),
         (Faults(acknowledged=-1), "never acknowledged"),
+        (Faults(forget_count=True), "the acknowledged count went back"),
         (Faults(refuse_management=True), "stream management refused"),
     ],
 )
