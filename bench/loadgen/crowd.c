@@ -105,7 +105,7 @@ void crowd_leave(struct crowd *crowd)
     uint64_t until = now_ns() + seconds_ns(crowd->run->options.timeout);
     unsigned leaving = 0;
     if (crowd->run->errors == 0)
-        crowd_settle(crowd, 5);
+        crowd_settle(crowd, 10);
     /* Thousands of ends at once would measure nothing and only fill the server's queues. */
     while (crowd->over + crowd->cut < crowd->next && now_ns() < until) {
         while (leaving < crowd->next && leaving < crowd->over + crowd->cut + 64)

@@ -3,6 +3,12 @@
 
 static bool sending;
 
+/* How long silence may last before what did not come is lost, s: each row of an archive may be a write to the disk. */
+static double patience(const struct run *run)
+{
+    return run->options.archived ? run->options.timeout : 5;
+}
+
 static void send_next(struct chat *chat, struct pair *pair)
 {
     if (sending)
@@ -19,7 +25,7 @@ static void finish(struct chat *chat, uint64_t received, const struct usage *fro
 {
     struct run *run = chat->crowd.run;
     bool with_server = run->options.server_pids[0] > 0;
-    if (run->errors == 0 && crowd_settle(&chat->crowd, 5) && run->options.archived)
+    if (run->errors == 0 && crowd_settle(&chat->crowd, patience(run)) && run->options.archived)
         chat_check_archive(chat, run->options.timeout);
     json_rate("msgs", received, from, to, with_server);
     json_latency(&chat->latency_ns);
@@ -52,7 +58,7 @@ void scenario_throughput(struct run *run)
         to = usage_read(o->server_pids);
         received = chat.received - before;
         sending = false;
-        chat_drain(&chat, 5);
+        chat_drain(&chat, patience(run));
     }
     finish(&chat, received, &from, &to);
 }
@@ -83,13 +89,13 @@ void scenario_latency(struct run *run)
     uint64_t received = 0;
     if (chat_enter(&chat, run, o->pairs, 1024)) {
         send_at_rate(&chat, o->rate, o->warmup);
-        chat_drain(&chat, 5);
+        chat_drain(&chat, patience(run));
         histogram_clear(&chat.latency_ns);
         uint64_t before = chat.received;
         from = usage_read(o->server_pids);
         send_at_rate(&chat, o->rate, o->seconds);
         to = usage_read(o->server_pids);
-        chat_drain(&chat, 5);
+        chat_drain(&chat, patience(run));
         received = chat.received - before;
     }
     finish(&chat, received, &from, &to);

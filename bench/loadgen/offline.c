@@ -111,7 +111,7 @@ static bool send_all(void)
                      "<message to='%s%u@%s' type='chat' id='o%u-%u'><body>%s</body>"
                      "<origin-id xmlns='urn:xmpp:sid:0' id='o%u-%u'/></message>",
                      o->prefix, o->first + 1, o->domain, away.round, k, chat_body, away.round, k);
-    return synchronise(away.sender) && crowd_settle(&away.crowd, 5);
+    return synchronise(away.sender) && crowd_settle(&away.crowd, options()->timeout);
 }
 
 static bool come_back(void)
