@@ -75,7 +75,7 @@ def test_nothing_but_login_before_login(target: Target, name: str) -> None:
         assert b"early" not in client.received
 
 
-@pytest.mark.parametrize("name", ["message", "ping", "auth", "register", "enable", "second starttls"])
+@pytest.mark.parametrize("name", ["message", "ping", "auth", "register", "second starttls"])
 def test_nothing_but_bind_before_bind(target: Target, name: str) -> None:
     with target.connect().secure() as client:
         assert failure(sasl_step(client, PLAIN)) == ""

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from xmppchat.jid import JID
-from xmppchat.protocol.errors import BadRequest, StreamError
+from xmppchat.protocol import stream_management
+from xmppchat.protocol.errors import BadRequest, ItemNotFound, StreamError
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.stream import Stream, StreamSettings
@@ -14,6 +15,7 @@ from xmppchat.protocol.stream_events import (
     BindRequested,
     Event,
     RegistrationRequested,
+    ResumeRequested,
     SaslResponded,
     SaslStarted,
     StartTlsRequested,
@@ -62,7 +64,8 @@ def settings() -> StreamSettings:
         return ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN") if bindings else ("SCRAM-SHA-256", "PLAIN")
 
     return StreamSettings(
-        is_served={HOST, OTHER_HOST}.__contains__, new_id=lambda: f"id{next(numbers)}", mechanisms=mechanisms
+        is_served={HOST, OTHER_HOST}.__contains__, new_id=lambda: f"id{next(numbers)}", mechanisms=mechanisms,
+        nonzas={(NS.STREAM_MANAGEMENT, "enable")},
     )
 
 
@@ -117,6 +120,10 @@ class Driver:
                 stream.bind_failed(BadRequest("not this one"))
             case BindRequested(resource=resource):
                 stream.bound(JID.parse(f"romeo@{HOST}/{resource or 'made-up'}"))
+            case ResumeRequested(previd="known", handled=handled):
+                stream.resumed(stream_management.resumed("known", handled or 0))
+            case ResumeRequested():
+                stream.resume_failed(stream_management.failed(ItemNotFound()))
             case RegistrationRequested(element=element):
                 stream.answer_registration(Stanza.from_element(element).result())
 

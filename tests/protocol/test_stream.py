@@ -41,6 +41,10 @@ ELEMENTS = {
     "iq": d.IQ,
     "sasl2 authenticate": b"<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'/>",
     "sm enable": b"<enable xmlns='urn:xmpp:sm:3'/>",
+    "sm request": b"<r xmlns='urn:xmpp:sm:3'/>",
+    "sm resume": b"<resume xmlns='urn:xmpp:sm:3' previd='nothing' h='0'/>",
+    "sm resume, known": b"<resume xmlns='urn:xmpp:sm:3' previd='known' h='3'/>",
+    "sm resume without count": b"<resume xmlns='urn:xmpp:sm:3' previd='nothing' h='-1'/>",
     "compress": b"<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>",
     "dialback": b"<result xmlns='jabber:server:dialback' to='chat.example' from='evil.example'>key</result>",
     "features": b"<stream:features/>",
@@ -57,8 +61,11 @@ LAWFUL = {
     Phase.PLAIN: {"starttls": Phase.OPENING},
     Phase.SECURE: {"auth": Phase.OPENING, "auth, challenged": Phase.AUTHENTICATING, "register": Phase.SECURE},
     Phase.AUTHENTICATING: {"response": Phase.OPENING, "wrong response": Phase.SECURE, "abort": Phase.SECURE},
-    Phase.AUTHENTICATED: {"bind": Phase.BOUND},
-    Phase.BOUND: dict.fromkeys(("message", "presence", "iq", "bind", "register"), Phase.BOUND),
+    Phase.AUTHENTICATED: {
+        "bind": Phase.BOUND, "sm enable": Phase.AUTHENTICATED, "sm resume": Phase.AUTHENTICATED,
+        "sm resume without count": Phase.AUTHENTICATED, "sm resume, known": Phase.BOUND,
+    },
+    Phase.BOUND: dict.fromkeys(("message", "presence", "iq", "bind", "register", "sm enable"), Phase.BOUND),
 }
 UNLAWFUL = {
     Phase.PLAIN: "policy-violation",

@@ -127,7 +127,7 @@ ITEMS: tuple[Item, ...] = (
     Item("xep0160", "Messages wait for whoever is away", COMPLIANCE, _domain("msgoffline"), _LOADED),
     Item("xep0163", "Personal eventing (PEP)", COMPLIANCE, lambda seen: _PEP in seen.account.identities, since=5),
     Item("xep0191", "Blocking", COMPLIANCE, _domain("urn:xmpp:blocking"), _LOADED),
-    Item("xep0198", "Stream management", COMPLIANCE, _after("{urn:xmpp:sm:3}sm"), since=3),
+    Item("xep0198", "Stream management", COMPLIANCE, _after("{urn:xmpp:sm:3}sm"), _LOADED),
     Item("roster_versioning", "Roster versioning", COMPLIANCE, _after("{urn:xmpp:features:rosterver}ver"), _LOADED),
     Item("xep0280", "Carbons: all devices see all messages", COMPLIANCE, _domain("urn:xmpp:carbons:2"), since=3),
     Item("xep0313", "Archive (MAM)", COMPLIANCE, _has_archive, since=3),

@@ -26,6 +26,7 @@ from xmppchat.components.roster import Roster
 from xmppchat.components.service_administration import ServiceAdministration
 from xmppchat.components.strangers import Strangers
 from xmppchat.components.stream_limits import StreamLimits
+from xmppchat.components.stream_management import StreamManagement
 from xmppchat.components.vcard import Vcard
 from xmppchat.components.version import Version
 from xmppchat.core.component import Component
@@ -34,5 +35,5 @@ from xmppchat.core.component import Component
 BUILTIN: tuple[type[Component[Any]], ...] = (
     Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Caps, ContactAddresses, Disco,
     EntityTime, Invitations, LastActivity, Offline, Operations, Ping, Presence, PrivateXml, Register, Roster,
-    ServiceAdministration, Strangers, StreamLimits, Subscriptions, Users, Vcard, Version,
+    ServiceAdministration, Strangers, StreamLimits, StreamManagement, Subscriptions, Users, Vcard, Version,
 )

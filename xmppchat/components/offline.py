@@ -29,6 +29,7 @@ from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import BlockingService
 from xmppchat.core.session import Session
 from xmppchat.jid import JID, InvalidJID
+from xmppchat.protocol.delay import delayed
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import ServiceUnavailable
 from xmppchat.protocol.namespaces import NS
@@ -175,8 +176,7 @@ class Offline(Component[ComponentConfig]):
         turn.commit()
 
     def _stamped(self, stanza: Stanza, account: Account, received_at: int) -> Stanza:
-        delay = Element("delay", NS.DELAY, {"from": account.jid.domain, "stamp": timestamp(received_at)})
-        return stanza.replace(children=[*stanza.children, delay])
+        return delayed(stanza, account.jid.domain, timestamp(received_at))
 
     async def export(self, account: Account) -> Sequence[Element]:
         """All stored messages, the oldest first (XEP-0227 §4.5)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xmppchat.core.account import Account
@@ -51,6 +51,36 @@ class CapabilitiesKnown:
 
     session: Session
     turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class SessionHibernated:
+    """A session has lost its connection, and waits for another one (XEP-0198 §5)."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResumed:
+    """A session has a connection again; its client has what it missed."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSaved:
+    """A session is written down since the server stops; components add to `state` (JSON) what they know of it."""
+
+    session: Session
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRestored:
+    """A session of before the restart is there again, without a connection, with the `state` that was saved."""
+
+    session: Session
+    state: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

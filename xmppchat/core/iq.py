@@ -153,6 +153,8 @@ class IqDispatcher:
 
     def _run_later(self, handler: IqHandler, request: IqRequest) -> None:
         request.turn.park()
+        if request.stanza.type == "get":
+            request.turn.submitted()  # it changes nothing, so no later message need be counted behind it
 
         async def run() -> None:
             await self._finish(handler, request, handler.method(request))

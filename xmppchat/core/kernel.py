@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from xmppchat.core.runtime import Clock, Ids, Tasks
 from xmppchat.core.services import Reader, Services
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
+from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import (
     BadRequest,
@@ -30,6 +32,7 @@ from xmppchat.protocol.errors import (
     JidMalformed,
     StanzaError,
     StreamConflict,
+    StreamError,
 )
 from xmppchat.protocol.stanza import MalformedAddress, Stanza
 
@@ -158,6 +161,14 @@ class Kernel:
         session.account.sessions[session.jid.resource] = session
         self.emit(events.ResourceBound(session))
 
+    def lose_session(self, session: Session) -> None:
+        """The connection of `session` is gone without a good-bye: it may go on with another one (XEP-0198 §5)."""
+        if session.is_closed or session.management is None or not session.management.may_resume:
+            self.end_session(session)
+            return
+        session.move(Hibernation(self, session))
+        self.emit(events.SessionHibernated(session))
+
     def end_session(self, session: Session) -> None:
         """Unbind `session`: its contacts learn that it is unavailable. Idempotent."""
         if session.is_closed:
@@ -176,10 +187,11 @@ class Kernel:
     def receive(self, session: Session, element: Element) -> None:
         """A stanza from a client. Raises :class:`InvalidFrom` where it claims another sender (RFC 6120 §8.1.2.1)."""
         self._received[element.name] += 1
+        management = session.management
         try:
             stanza = Stanza.from_element(element)
         except MalformedAddress as error:
-            turn = Turn(self.gate, session)
+            turn = Turn(self.gate, session, 0 if management is None else management.received())
             self._refuse_malformed(session, element, error, turn)
             turn.commit()
             return
@@ -190,25 +202,49 @@ class Kernel:
         if not stanza.lang:
             stanza.lang = session.lang  # RFC 6120 §4.7.4
         to = stanza.to
-        if to is not None and self.router.is_cold(to):
+        number = 0 if management is None else management.received()
+        is_cold = to is not None and self.router.is_cold(to)
+        if is_cold and to is not None:
             # Nothing is begun before the recipient is in memory, so no change waits half made. What is for others
             # goes on (ADR 4: only the lane is parked); what is for the same recipient comes behind, in order.
             session.hold()
-            self.directory.load(to, lambda _: self._loaded(session, stanza))
+            waiting = _Waiting(stanza, number)
+            if management is not None:
+                self._queue(session, waiting)
+            self.directory.load(to, lambda _: self._loaded(session, waiting))
+        elif session.lane and stanza.kind == "message":
+            # What is acknowledged is a number, so the messages of a managed stream are stored in its order.
+            session.hold()
+            self._queue(session, _Waiting(stanza, number, is_ready=True))
         else:
-            self._begin(session, stanza)
+            self._begin(session, stanza, number)
 
     def receive_nonza(self, session: Session, element: Element) -> None:
         """An element from a client that is no stanza, declared by a component. Raises :class:`StreamError`."""
         self.tables.nonzas[element.namespace, element.name](session, element)
 
-    def _loaded(self, session: Session, stanza: Stanza) -> None:
-        session.unhold()
-        if not session.is_closed or stanza.kind == "message":
-            self._begin(session, stanza)
+    @staticmethod
+    def _queue(session: Session, waiting: _Waiting) -> None:
+        if session.lane is None:
+            session.lane = deque()
+        session.lane.append(waiting)
 
-    def _begin(self, session: Session, stanza: Stanza) -> None:
-        turn = Turn(self.gate, session)
+    def _loaded(self, session: Session, waiting: _Waiting) -> None:
+        waiting.is_ready = True
+        lane = session.lane
+        if not waiting.number or lane is None:
+            self._go_on(session, waiting)
+            return
+        while lane and lane[0].is_ready:
+            self._go_on(session, lane.popleft())
+
+    def _go_on(self, session: Session, waiting: _Waiting) -> None:
+        session.unhold()
+        if not session.is_closed or waiting.stanza.kind == "message":
+            self._begin(session, waiting.stanza, waiting.number)
+
+    def _begin(self, session: Session, stanza: Stanza, number: int) -> None:
+        turn = Turn(self.gate, session, number)
         try:
             self._send(session, stanza, turn)
         except StanzaError as error:
@@ -262,6 +298,47 @@ class Kernel:
         answer = stanza.replace(from_=session.jid, to=stanza.to or session.account.jid).error(error)
         if answer is not None:
             session.deliver(answer)
+
+
+class _Waiting:
+    """A stanza from a client that is not begun, since its recipient, or that of an earlier one, is being loaded."""
+
+    __slots__ = ("is_ready", "number", "stanza")
+
+    def __init__(self, stanza: Stanza, number: int, *, is_ready: bool = False) -> None:
+        self.stanza = stanza
+        self.number = number
+        self.is_ready = is_ready
+
+
+class Hibernation:
+    """What a session writes to while it has no connection: nowhere (see :class:`~xmppchat.core.session.Output`)."""
+
+    __slots__ = ("_kernel", "session")
+
+    def __init__(self, kernel: Kernel, session: Session | None = None) -> None:
+        self._kernel = kernel
+        self.session = session
+
+    def send(self, stanza: Stanza, to: JID | None = None) -> None:
+        """Its management keeps it."""
+
+    def send_nonza(self, element: Element) -> None:
+        """There is nobody to be told."""
+
+    def pause_reading(self, reason: str) -> None:
+        """Nothing is read."""
+
+    def resume_reading(self, reason: str) -> None:
+        """Nothing is read."""
+
+    def close(self, error: StreamError | None) -> None:
+        """There is no stream: the session ends at once."""
+        if self.session is not None:
+            self._kernel.end_session(self.session)
+
+    def replaced(self) -> None:
+        """There is no stream."""
 
 
 _PRESENCE_TYPES = frozenset(

@@ -155,6 +155,21 @@ class Limits(BaseModel):
         "s", ge=0, le=86_400,
     )  # 23
 
+    # --- streams that are managed (XEP-0198) ----------------------------------------------------------------
+    resumption_seconds: int = _limit(
+        600, "time a session waits for its client after its connection was lost", "s", le=604_800
+    )  # 21
+    hibernated_sessions: int = _limit(
+        20, "sessions of an account that wait so; one more ends the oldest", "sessions"
+    )  # 15
+    unacknowledged_stanzas: int = _limit(
+        1_000, "stanzas kept for a client that does not acknowledge them", "stanzas", ge=50
+    )  # 20
+    unacknowledged_bytes: int = _limit(2_097_152, "size of them all", "bytes", ge=65_536)  # 20
+    acknowledgement_seconds: int = _limit(
+        60, "time a client has to acknowledge when asked; then its connection counts as lost", "s", le=3_600
+    )  # 22
+
     # --- what an account may keep ---------------------------------------------------------------------------
     offline_messages: int = _limit(1_000, "messages stored for an account that is away", "messages")  # 24
     offline_bytes: int = _limit(10_485_760, "size of them all", "bytes")  # 24

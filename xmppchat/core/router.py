@@ -192,10 +192,10 @@ class Router:
         for session in sessions:
             turn.effect(session.deliver, stanza)
         if not sessions and kind != "headline":
-            self._fall_back(account, stanza, turn)
+            self.fall_back(account, stanza, turn)
         self._pipeline.observe(account, stanza, turn, len(sessions))
 
-    def _fall_back(self, account: Account, stanza: Stanza, turn: Turn) -> None:
+    def fall_back(self, account: Account, stanza: Stanza, turn: Turn) -> None:
         """§8.5.2.2.1: nobody is there to take it."""
         try:
             if not self._pipeline.fall_back(account, stanza, turn):

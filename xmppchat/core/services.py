@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from xmppchat.core.session import Output
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.sasl import ScramKeys
@@ -231,6 +232,29 @@ class ReloadService(Protocol):
         """
 
 
+class ResumptionService(Protocol):
+    """Sessions that outlive their connections (XEP-0198 §5)."""
+
+    def resume(self, account: JID, previd: str, handled: int, successor: Successor) -> bool:
+        """Give the session `previd` of `account` to `successor`, soon; False where there is no such session.
+
+        The connection it had is ended. Raises :class:`StreamError` where `handled` is more than was sent.
+        """
+
+    async def last_handled(self, account: JID, previd: str) -> int | None:
+        """How many stanzas were handled of a session that is no more, None where that is not known."""
+
+
+class Successor(Output, Protocol):
+    """The connection that a session moves to."""
+
+    def take_over(self, session: Session, answer: Element) -> bool:
+        """Send `answer` and hold `session` from now on; False where the connection is gone meanwhile."""
+
+    def resume(self) -> None:
+        """Go on with what the client sent behind its request."""
+
+
 class Registration(Protocol):
     """What one connection does before it logs in, to get an account (XEP-0077, XEP-0445)."""
 
@@ -289,8 +313,10 @@ __all__ = [
     "Registration",
     "RegistrationService",
     "ReloadService",
+    "ResumptionService",
     "RosterItem",
     "RosterService",
     "Services",
     "SubscriptionService",
+    "Successor",
 ]

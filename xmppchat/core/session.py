@@ -1,15 +1,17 @@
-"""Session: a bound resource (RFC 6120 §7). With stream management it will outlive its connection."""
+"""Session: a bound resource (RFC 6120 §7). With stream management it outlives its connection (XEP-0198)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from xmppchat.jid import JID
 from xmppchat.protocol.stanza import Stanza
 
 if TYPE_CHECKING:
     from xmppchat.core.account import Account
+    from xmppchat.core.commit_gate import Write
     from xmppchat.protocol.element import Element
     from xmppchat.protocol.errors import StreamError
 
@@ -37,6 +39,42 @@ class Output(Protocol):
     def close(self, error: StreamError | None) -> None:
         """End the stream, with `error` if it is one."""
 
+    def replaced(self) -> None:
+        """The session goes on elsewhere: end the stream without ending the session."""
+
+
+class Management(Protocol):
+    """Stream management of a session (XEP-0198): numbers what its client sends, keeps what it is sent.
+
+    Stanzas from the client are numbered from 1. One is *submitted* when what it writes was handed to the database,
+    and *settled* when that is on disk and its effects are done.
+    """
+
+    @property
+    def may_resume(self) -> bool:
+        """Whether the session may outlive its connection."""
+
+    def received(self) -> int:
+        """The number of the stanza that the client sent now."""
+
+    def submitted(self, number: int) -> None:
+        """See above; every stanza is, once, before it is settled."""
+
+    def writes(self) -> Sequence[Write]:
+        """What writes down how many were submitted; belongs to the ticket of one that is being submitted."""
+
+    def settled(self, number: int, *, is_written: bool) -> None:
+        """See above. `is_written`: its ticket, if it had one, is on disk."""
+
+    def give_up(self) -> None:
+        """The session will not outlive its connection."""
+
+    def say_handled(self) -> None:
+        """Tell the client how many of its stanzas are settled."""
+
+    def sent(self, stanza: Stanza, to: JID | None) -> None:
+        """A stanza was written to the client, or would have been if there were a connection."""
+
 
 class Shaper(Protocol):
     """What holds stanzas back from a session, as its client wishes (XEP-0352); it gives them to `Session.send`."""
@@ -53,14 +91,16 @@ class Session:
     roster request (RFC 6121 §2.2). `directed` are addresses that got directed presence and no unavailable since
     (RFC 6121 §4.6). `wants_carbons`: copies of its account's other messages come here, too (XEP-0280).
     `uses_archive`: its client asks the archive itself for what it missed (XEP-0313). `shaper` holds stanzas back;
-    None: nothing does. `lang` is the language of its stream, "" if it has none. `last_ticket` is the newest ticket that
-    something from this session waits for.
+    None: nothing does. `management` is that of its stream, None where the client did not ask for it. `lane` are
+    stanzas of such a session that wait for an earlier one, whose recipient is being loaded (see `Kernel.receive`).
+    `lang` is the language of its stream, "" if it has none. `last_ticket` is the newest ticket that something from
+    this session waits for.
     """
 
     __slots__ = (
         "_held", "_output", "_requests", "account", "connected_at", "directed", "is_closed", "is_interested", "jid",
-        "lang", "last_ticket", "peer", "presence", "priority", "shaper", "takes_messages", "uses_archive",
-        "wants_carbons",
+        "lane", "lang", "last_ticket", "management", "peer", "presence", "priority", "shaper", "takes_messages",
+        "uses_archive", "wants_carbons",
     )
 
     def __init__(
@@ -80,6 +120,8 @@ class Session:
         self.wants_carbons = False
         self.uses_archive = False
         self.shaper: Shaper | None = None
+        self.management: Management | None = None
+        self.lane: deque[Any] | None = None
         self.last_ticket = 0
         self._output = output
         self._held = 0
@@ -89,15 +131,19 @@ class Session:
         """Send a stanza to the client, when its shaper lets it; dropped when the session is closed."""
         if self.is_closed:
             return
-        if self.shaper is None:
-            self._output.send(stanza, to)
-        else:
+        if self.shaper is not None:
             self.shaper.deliver(self, stanza, to)
+            return
+        self._output.send(stanza, to)
+        if self.management is not None:
+            self.management.sent(stanza, to)
 
     def send(self, stanza: Stanza, to: JID | None = None) -> None:
         """Send a stanza past the shaper."""
         if not self.is_closed:
             self._output.send(stanza, to)
+            if self.management is not None:
+                self.management.sent(stanza, to)
 
     def send_nonza(self, element: Element) -> None:
         """Send an element that is no stanza."""
@@ -105,8 +151,23 @@ class Session:
             self._output.send_nonza(element)
 
     def close(self, error: StreamError | None) -> None:
-        """End the stream of this session."""
+        """End the stream of this session, and the session."""
+        if self.management is not None:
+            self.management.give_up()
         self._output.close(error)
+
+    # --- connections come and go (XEP-0198 §5) -------------------------------------------------------------------
+
+    @property
+    def output(self) -> Output:
+        """Where it writes to now."""
+        return self._output
+
+    def move(self, output: Output) -> None:
+        """Write to `output` from now on."""
+        self._output = output
+        if self._held >= MAX_HELD:
+            output.pause_reading("uncommitted")
 
     # --- back-pressure -------------------------------------------------------------------------------------------
 

@@ -10,27 +10,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from xmppchat.core.commit_gate import CommitGate, StorageUnavailable, Write, WriteConflict
 from xmppchat.protocol.errors import Conflict, InternalServerError, ResourceConstraint, StanzaError
 
 if TYPE_CHECKING:
     from xmppchat.core.account import Account
-    from xmppchat.core.session import Session
+    from xmppchat.core.session import Management, Session
+
+
+log = structlog.get_logger(__name__)
 
 
 class Turn:
     """Effects and writes of one stanza. Its beginner ends it, once, with :meth:`commit`.
 
-    `origin` is the session the stanza came from, None for what the server begins itself. `on_failure` is told in
+    `origin` is the session the stanza came from, None for what the server begins itself; `number` is the stanza's in
+    the stream, 0 where the stream is not managed (XEP-0198). `on_failure` is told in
     place of the effects when the writes fail. Work that must wait for something (an account that is being loaded)
     parks the turn; it ends when all parked work is done.
     """
 
     __slots__ = (
-        "_effects", "_gate", "_is_ended", "_is_held", "_parked", "_wait", "_writes", "accounts", "on_failure", "origin",
+        "_effects", "_gate", "_is_ended", "_is_held", "_parked", "_wait", "_writes", "accounts", "number", "on_failure",
+        "origin",
     )
 
-    def __init__(self, gate: CommitGate, origin: Session | None = None) -> None:
+    def __init__(self, gate: CommitGate, origin: Session | None = None, number: int = 0) -> None:
         self._gate = gate
         self._effects: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self._writes: list[Write] | None = None
@@ -39,6 +46,7 @@ class Turn:
         self._is_ended = False
         self._is_held = False
         self.origin = origin
+        self.number = number
         self.accounts: list[Account] | None = None  # whose state the writes change
         self.on_failure: Callable[[StanzaError], object] | None = None
 
@@ -88,8 +96,24 @@ class Turn:
         if not self._parked:
             self._finish()
 
+    def submitted(self) -> None:
+        """The stanza counts as taken: with this turn's writes, or since a question alone changes nothing."""
+        if self.number:
+            self.management.submitted(self.number)
+
+    @property
+    def management(self) -> Management:
+        """That of the stream, where the stanza has a number."""
+        assert self.origin is not None
+        assert self.origin.management is not None
+        return self.origin.management
+
     def _finish(self) -> None:
         gate = self._gate
+        if self.number:
+            self.management.submitted(self.number)
+            if self._writes is not None:
+                self._writes.extend(self.management.writes())
         if self._writes is not None:
             self._hold()
             ticket = gate.submit(self._writes, self)
@@ -109,13 +133,18 @@ class Turn:
         """The gate's answer (see :class:`~xmppchat.core.commit_gate.Waiting`)."""
         if error is None:
             for function, arguments in self._effects:
-                function(*arguments)
+                try:
+                    function(*arguments)
+                except Exception:  # a bug: it must not keep others, who wait for the same ticket, from going on
+                    log.exception("an effect failed", effect=getattr(function, "__qualname__", repr(function)))
         else:
             for account in self.accounts or ():
                 account.invalidate()
             if self.on_failure is not None:
                 self.on_failure(_stanza_error(error))
         self._effects = []
+        if self.number:
+            self.management.settled(self.number, is_written=error is None)
         if self._is_held and self.origin is not None:
             self.origin.unhold()
 

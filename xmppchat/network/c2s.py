@@ -12,19 +12,23 @@ import structlog
 
 from xmppchat.core.account import Account
 from xmppchat.core.authentication import Authenticator
+from xmppchat.core.commit_gate import StorageUnavailable
 from xmppchat.core.kernel import Kernel
 from xmppchat.core.limits import Rates
 from xmppchat.core.runtime import Timer
-from xmppchat.core.services import Registration, RegistrationService
+from xmppchat.core.services import Registration, RegistrationService, ResumptionService
 from xmppchat.core.session import Session
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.network.login import Login
 from xmppchat.network.transport import OVERFLOW, STALLED
+from xmppchat.protocol import stream_management
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import (
     BadRequest,
     ConnectionTimeout,
+    ItemNotFound,
     ResourceConstraint,
+    StreamConflict,
     StreamError,
     StreamInternalServerError,
 )
@@ -36,6 +40,7 @@ from xmppchat.protocol.stream_events import (
     Event,
     NonzaReceived,
     RegistrationRequested,
+    ResumeRequested,
     SaslAborted,
     SaslResponded,
     SaslStarted,
@@ -128,8 +133,8 @@ class Connection:
     """One client. Its :class:`Stream` says what happened, the kernel what follows."""
 
     __slots__ = (
-        "_deadline", "_is_limited", "_login", "_progress_at", "_rates", "_registration", "_shared", "_silence",
-        "_started_at", "_stream", "_wire", "session",
+        "_deadline", "_is_limited", "_is_lost", "_login", "_progress_at", "_rates", "_registration", "_shared",
+        "_silence", "_started_at", "_stream", "_wire", "session",
     )
 
     def __init__(self, shared: Connections) -> None:
@@ -140,6 +145,7 @@ class Connection:
         self._registration: Registration | None = None  # from the first request until a resource is bound
         self._rates: Rates | None = None
         self._is_limited = False
+        self._is_lost = False  # the client's side was closed without a good-bye
         self._silence = 0  # looks of the watch since anything came
         self._deadline: Timer | None = None
         self.session: Session | None = None
@@ -169,6 +175,7 @@ class Connection:
     def received(self, data: bytes) -> None:
         """See :class:`~xmppchat.network.transport.Handler`."""
         if not data:
+            self._is_lost = True
             self.close(None)
             return
         self._silence = 0
@@ -197,7 +204,7 @@ class Connection:
         self._login = None  # they know each other: only the garbage collector would free both
         self._stop_deadline()
         self._stream.close(None)
-        self._end_session()
+        self._leave_session(is_end=False)
 
     # --- Output: what a session writes ------------------------------------------------------------------
 
@@ -259,10 +266,27 @@ class Connection:
                 self._shared.kernel.tasks.spawn(self._register(event), name="registration")
             case BindRequested():
                 self._bind(event.resource)
+            case ResumeRequested():
+                self._resume(event)
             case StreamEnded():
                 self._ended(event.error)
 
     def _ended(self, error: StreamError | None) -> None:
+        """The stream has ended: by `error`, or in order; then the session ends, too (XEP-0198 §10)."""
+        session = self.session
+        if error is None and not self._is_lost and session is not None and session.management is not None:
+            session.management.give_up()
+            # What was sent before the good-bye is stored and acknowledged before the stream is closed (§4).
+            turn = self._shared.kernel.new_turn(session)
+            turn.effect(self._close, None)
+            turn.commit()
+        else:
+            self._close(error)
+
+    def _close(self, error: StreamError | None) -> None:
+        session = self.session
+        if error is None and not self._is_lost and session is not None and session.management is not None:
+            session.management.say_handled()
         self.flush()
         self._stop_deadline()
         if error is not None:
@@ -270,13 +294,17 @@ class Connection:
             if error.condition == "policy-violation":
                 self._shared.kernel.limit_counters.fired("stream_policy")
             level("stream error", condition=error.condition, text=error.text, peer=self._wire.address)
-        self._end_session()
+        self._leave_session(is_end=error is None and not self._is_lost)
         self._wire.close(error.condition if error is not None else "stream closed")
 
-    def _end_session(self) -> None:
+    def _leave_session(self, *, is_end: bool) -> None:
         session, self.session = self.session, None
-        if session is not None:
+        if session is None:
+            return
+        if is_end:
             self._shared.kernel.end_session(session)
+        else:
+            self._shared.kernel.lose_session(session)
 
     def resume(self) -> None:
         """An answer was given: write it, and look at what the client sent meanwhile."""
@@ -338,13 +366,57 @@ class Connection:
             return
         session = Session(jid, account, self, peer=self._wire.address, connected_at=kernel.clock.now(),
                           lang=self._stream.lang)
-        self.session = session
-        self._login = self._registration = None
-        self._stop_deadline()
-        self._limit_rates(account)
+        self._adopt(session)
         kernel.add_session(session)
         self._stream.bound(jid)
         self.resume()
+
+    def _adopt(self, session: Session) -> None:
+        self.session = session
+        self._login = self._registration = None
+        self._stop_deadline()
+        self._limit_rates(session.account)
+
+    # --- resumption -------------------------------------------------------------------------------------
+
+    def _resume(self, event: ResumeRequested) -> None:
+        kernel = self._shared.kernel
+        assert self._login is not None, "who resumes has logged in"
+        account = JID.parse(f"{self._login.username}@{self._stream.domain}")
+        if event.handled is None:
+            self._stream.resume_failed(stream_management.failed(BadRequest()))
+            return
+        service = kernel.services.get(ResumptionService)
+        try:
+            if service.resume(account, event.previd, event.handled, self):
+                return
+        except StreamError as error:
+            self.close(error)
+            return
+        kernel.tasks.spawn(self._not_resumed(service, account, event.previd), name="resumption")
+
+    async def _not_resumed(self, service: ResumptionService, account: JID, previd: str) -> None:
+        try:
+            handled = await service.last_handled(account, previd)
+        except StorageUnavailable:
+            handled = None
+        if self._stream.phase is Phase.BINDING:
+            self._stream.resume_failed(stream_management.failed(ItemNotFound(), handled))
+            self.resume()
+
+    def take_over(self, session: Session, answer: Element) -> bool:
+        """See :class:`~xmppchat.core.services.Successor`."""
+        if self._stream.phase is not Phase.BINDING:
+            return False
+        self._adopt(session)
+        self._stream.resumed(answer)
+        self.flush()
+        return True
+
+    def replaced(self) -> None:
+        """See :class:`~xmppchat.core.session.Output`."""
+        self.session = None
+        self.close(StreamConflict("the session goes on on another connection"))
 
     # --- limits -----------------------------------------------------------------------------------------
 

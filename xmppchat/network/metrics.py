@@ -29,7 +29,7 @@ from prometheus_client.metrics_core import (
 )
 
 from xmppchat.core.counts import Histogram
-from xmppchat.core.kernel import Kernel
+from xmppchat.core.kernel import Hibernation, Kernel
 from xmppchat.network.c2s import Connections
 
 MAX_BYTES = 8_192
@@ -68,6 +68,10 @@ class Figures:
         sessions = Counter(session.jid.domain for session in self._kernel.directory.sessions())
         by_host = {host: sessions[host] for host in self._kernel.hosts}
         yield _gauges("xmppchat_sessions", "devices that are logged in", "host", by_host)
+        waiting = sum(
+            isinstance(session.output, Hibernation) for session in self._kernel.directory.sessions()
+        )
+        yield GaugeMetricFamily("xmppchat_sessions_waiting", "devices without a connection that may resume", value=waiting)
         phases = Counter(connection.phase.value for connection in self._connections.open)
         yield _gauges("xmppchat_connections", "connections of clients, by the state of the stream", "state", phases)
 
@@ -86,6 +90,12 @@ class Figures:
         for labels, value in counts.logins.items():
             logins.add_metric(labels, value)
         yield logins
+        resumptions = CounterMetricFamily(
+            "xmppchat_resumptions", "sessions that clients asked to resume, by outcome", labels=("outcome",)
+        )
+        for outcome, value in counts.resumptions.items():
+            resumptions.add_metric((outcome,), value)
+        yield resumptions
         limits = CounterMetricFamily("xmppchat_limits", "how often a limit stopped somebody", labels=("limit",))
         for name, value in self._kernel.limit_counters.counts.items():
             limits.add_metric((name,), value)

@@ -49,6 +49,7 @@ class NS:
     RECEIPTS: Final = "urn:xmpp:receipts"  # 0184
     BLOCKING: Final = "urn:xmpp:blocking"  # 0191
     BLOCKING_ERRORS: Final = "urn:xmpp:blocking:errors"  # 0191
+    STREAM_MANAGEMENT: Final = "urn:xmpp:sm:3"  # 0198
     PING: Final = "urn:xmpp:ping"  # 0199
     TIME: Final = "urn:xmpp:time"  # 0202
     DELAY: Final = "urn:xmpp:delay"  # 0203
@@ -56,10 +57,11 @@ class NS:
     PORTABLE_SCRAM: Final = "urn:xmpp:pie:0#scram"  # 0227
     PORTABLE_ARCHIVE: Final = "urn:xmpp:pie:0#mam"  # 0227
     CONFERENCE: Final = "jabber:x:conference"  # 0249
+    CARBONS: Final = "urn:xmpp:carbons:2"  # 0280
     FORWARD: Final = "urn:xmpp:forward:0"  # 0297
     MESSAGE_CORRECT: Final = "urn:xmpp:message-correct:0"  # 0308
-    MAM: Final = "urn:xmpp:mam:2"  # 0313
-    MAM_EXTENDED: Final = "urn:xmpp:mam:2#extended"  # 0313
+    ARCHIVE: Final = "urn:xmpp:mam:2"  # 0313
+    ARCHIVE_EXTENDED: Final = "urn:xmpp:mam:2#extended"  # 0313
     CHAT_MARKERS: Final = "urn:xmpp:chat-markers:0"  # 0333
     HINTS: Final = "urn:xmpp:hints"  # 0334
     JINGLE_MESSAGE: Final = "urn:xmpp:jingle-message:0"  # 0353

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xmppchat.jid import JID, InvalidJID
+from xmppchat.protocol import stream_management
 from xmppchat.protocol.element import Element, escape_attribute, text_element
 from xmppchat.protocol.errors import (
     HostUnknown,
@@ -24,6 +25,7 @@ from xmppchat.protocol.errors import (
     StreamError,
     StreamNotAuthorized,
     StreamPolicyViolation,
+    UnexpectedRequest,
     UnsupportedStanzaType,
     UnsupportedVersion,
 )
@@ -34,6 +36,7 @@ from xmppchat.protocol.stream_events import (
     Event,
     NonzaReceived,
     RegistrationRequested,
+    ResumeRequested,
     SaslAborted,
     SaslResponded,
     SaslStarted,
@@ -54,7 +57,7 @@ class Phase(enum.Enum):
     SECURE = "secure"  # TLS, not authenticated
     AUTHENTICATING = "authenticating"  # a SASL exchange is open
     AUTHENTICATED = "authenticated"  # no resource yet
-    BINDING = "binding"  # a resource was asked for
+    BINDING = "binding"  # a resource, or a former session, was asked for
     BOUND = "bound"  # stanzas flow
     CLOSED = "closed"
 
@@ -327,13 +330,38 @@ class Stream:
 
     def bound(self, jid: JID) -> None:
         """The resource is bound; stanzas may flow."""
-        self.is_waiting = False
         bind = Element("bind", NS.BIND, None, [text_element("jid", NS.BIND, jid.full)])
         self._output.append(Stanza("iq", id=self._bind_id, type="result", children=(bind,)).to_xml())
+        self._be_bound()
+
+    def _be_bound(self) -> None:
+        """Stanzas may flow."""
+        self.is_waiting = False
         self.facts |= Fact.BOUND
         self.phase = Phase.BOUND
         self.reader.limits = self._settings.trusted_limits
         self.reader.one_at_a_time = False
+
+    # --- table actions: resumption instead of binding (XEP-0198 §5) ----------------------------------------------
+
+    def _resume(self, element: Element) -> Event:
+        self.phase = Phase.BINDING
+        return ResumeRequested(element.get("previd"), stream_management.read_count(element))
+
+    def _enable_too_early(self, element: Element) -> None:
+        # §3: only once a resource is bound.
+        self.send_element(stream_management.failed(UnexpectedRequest()))
+
+    def resumed(self, element: Element) -> None:
+        """The former session goes on here, as `element` says."""
+        self.send_element(element)
+        self._be_bound()
+
+    def resume_failed(self, element: Element) -> None:
+        """It does not, as `element` says; the client may bind a resource."""
+        self.is_waiting = False
+        self.send_element(element)
+        self.phase = Phase.AUTHENTICATED
 
     def reconfigure(self, settings: StreamSettings) -> None:
         """The server's settings have changed: what is read from now on has other bounds."""
@@ -386,10 +414,10 @@ Action = Callable[[Stream, Element], Event | None]
 _STANZAS = frozenset({"message", "presence", "iq"})
 
 #: Events that are answered by a call.
-_ASKING = (SaslStarted, SaslResponded, BindRequested, RegistrationRequested)
+_ASKING = (SaslStarted, SaslResponded, BindRequested, ResumeRequested, RegistrationRequested)
 
 
-#: Negotiation: what may come when, and what it does. (SASL2, Bind 2, XEP-0198, s2s add rows: ADR 0002.)
+#: Negotiation: what may come when, and what it does. (SASL2, Bind 2, s2s add rows: ADR 0002.)
 TABLE: Mapping[tuple[Phase, str, str], Action] = {
     (Phase.PLAIN, NS.TLS, "starttls"): Stream._starttls,
     (Phase.SECURE, NS.SASL, "auth"): Stream._auth,
@@ -397,6 +425,8 @@ TABLE: Mapping[tuple[Phase, str, str], Action] = {
     (Phase.AUTHENTICATING, NS.SASL, "response"): Stream._response,
     (Phase.AUTHENTICATING, NS.SASL, "abort"): Stream._abort,
     (Phase.AUTHENTICATED, NS.CLIENT, "iq"): Stream._bind,
+    (Phase.AUTHENTICATED, NS.STREAM_MANAGEMENT, "resume"): Stream._resume,
+    (Phase.AUTHENTICATED, NS.STREAM_MANAGEMENT, "enable"): Stream._enable_too_early,
 }
 
 #: What anything else is in each phase.

@@ -41,6 +41,15 @@ class BindRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """The session `previd` is to go on on this stream (XEP-0198 §5); `handled` is what the client got of it, None where
+    that is no number. Answer with `resumed` or `resume_failed`."""
+
+    previd: str
+    handled: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrationRequested:
     """An IQ of XEP-0077 or XEP-0445 before authentication; answer with :meth:`Stream.answer_registration`."""
 
@@ -69,6 +78,6 @@ class StreamEnded:
 
 
 Event = (
-    StartTlsRequested | SaslStarted | SaslResponded | SaslAborted | BindRequested | RegistrationRequested
-    | StanzaReceived | NonzaReceived | StreamEnded
+    StartTlsRequested | SaslStarted | SaslResponded | SaslAborted | BindRequested | ResumeRequested
+    | RegistrationRequested | StanzaReceived | NonzaReceived | StreamEnded
 )

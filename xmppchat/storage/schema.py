@@ -192,6 +192,17 @@ audit_log = Table(
     Column("error", Text, nullable=False),
 )
 
+#: Managed streams (XEP-0198). `handled` is how many stanzas of the client are in the same or earlier tickets; `state`
+#: what the session needs to go on after a planned restart (JSON), "" at all other times. The id tells when it began.
+managed_streams = Table(
+    "managed_streams", metadata,
+    Column("id", ID, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("token_hash", LargeBinary, nullable=False),
+    Column("handled", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("''")),
+)
+
 #: Random values that the server made for itself, by what they are for.
 secrets = Table(
     "secrets", metadata,
@@ -242,5 +253,6 @@ read_marks = Table(
 #: The tables that this package's migrations make; components of third parties add theirs to `metadata`.
 TABLES = (
     accounts, tombstones, credentials, imported_passwords, roster_items, offline_messages, blocked, abuse_reports,
-    private_xml, vcards, invitations, invitation_uses, audit_log, secrets, archive, archive_preferences, read_marks,
+    private_xml, vcards, invitations, invitation_uses, audit_log, managed_streams, secrets, archive,
+    archive_preferences, read_marks,
 )

@@ -123,13 +123,22 @@ class WireClient(abc.ABC):
 
     async def log_in(self, username: str, password: str, resource: str) -> None:
         """SASL PLAIN, then bind `resource`. The stream is open, and secure."""
+        await self.authenticate(username, password)
+        await self.bind(resource)
+
+    async def authenticate(self, username: str, password: str) -> Element:
+        """SASL PLAIN; the features of the stream that is opened then."""
         initial = base64.b64encode(f"\0{username}\0{password}".encode()).decode()
         self.write(f"<auth xmlns='{NS.SASL}' mechanism='PLAIN'>{initial}</auth>")
         answer = await self.take(lambda element: element.namespace == NS.SASL)
         if answer.name != "success":
             raise ClientFailure(f"login of {username} failed: {answer.to_xml()}")
-        await self.open()
+        features = await self.open()
         self._reader.one_at_a_time = False
+        return features
+
+    async def bind(self, resource: str) -> None:
+        """Bind `resource`."""
         bind = f"<bind xmlns='{NS.BIND}'><resource>{escape_text(resource)}</resource></bind>"
         answer = await self.request("set", bind)
         bound = answer.find("bind", NS.BIND)

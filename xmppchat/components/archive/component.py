@@ -108,7 +108,7 @@ class Archive(Component[ArchiveConfig]):
     name = "archive"
     implements = (Xep(313, "1.1.3"), Xep(59, "1.0"), Xep(82, "1.1.1"), Xep(359, "0.7.0"), Xep(334, "1.0.0"))
     features = (
-        Feature(NS.MAM, at=ACCOUNT), Feature(NS.MAM_EXTENDED, at=ACCOUNT), Feature(NS.STANZA_IDS, at=ACCOUNT),
+        Feature(NS.ARCHIVE, at=ACCOUNT), Feature(NS.ARCHIVE_EXTENDED, at=ACCOUNT), Feature(NS.STANZA_IDS, at=ACCOUNT),
     )
     provides = (ArchiveService,)
     requires = (RosterService,)
@@ -205,18 +205,18 @@ class Archive(Component[ArchiveConfig]):
 
     # --- queries -----------------------------------------------------------------------------------------------------
 
-    @iq_get(NS.MAM, "query", at=ACCOUNT)
+    @iq_get(NS.ARCHIVE, "query", at=ACCOUNT)
     def show_form(self, request: IqRequest) -> Element:
         """The fields that a query may have (§4.1.5)."""
         _session(request)
         return self._form
 
-    @iq_get(NS.MAM, "metadata", at=ACCOUNT)
+    @iq_get(NS.ARCHIVE, "metadata", at=ACCOUNT)
     def describe(self, request: IqRequest) -> Later:
         """First and last message (§4.4)."""
         return Later(self._describe(request, _session(request)))
 
-    @iq_set(NS.MAM, "query", at=ACCOUNT)
+    @iq_set(NS.ARCHIVE, "query", at=ACCOUNT)
     def ask(self, request: IqRequest) -> Later:
         """A page of the archive: results, then the answer (§4)."""
         session = _session(request)

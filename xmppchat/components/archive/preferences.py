@@ -67,14 +67,14 @@ class ArchivePreferences(Component[ComponentConfig]):
     implements = (Xep(441, "0.2.0"),)
     account_parts = (PREFERENCES,)
 
-    @iq_get(NS.MAM, "prefs", at=ACCOUNT)
+    @iq_get(NS.ARCHIVE, "prefs", at=ACCOUNT)
     def show(self, request: IqRequest) -> Element:
         """The preferences (§2.1)."""
         assert request.account is not None
         _uses_archive(request)
         return _element(request.account[PREFERENCES].now)
 
-    @iq_set(NS.MAM, "prefs", at=ACCOUNT)
+    @iq_set(NS.ARCHIVE, "prefs", at=ACCOUNT)
     def change(self, request: IqRequest) -> Element:
         """Put others in their place; what was not said is empty (§2.2, §2.3)."""
         account = request.account
@@ -128,8 +128,8 @@ def _addresses(prefs: Element, name: str) -> frozenset[str]:
 
 def _element(preferences: Preferences) -> Element:
     def jids(addresses: Collection[str]) -> list[Element]:
-        return [text_element("jid", NS.MAM, address) for address in sorted(addresses)]
+        return [text_element("jid", NS.ARCHIVE, address) for address in sorted(addresses)]
 
-    lists = [Element("always", NS.MAM, None, jids(preferences.always)),
-             Element("never", NS.MAM, None, jids(preferences.never))]
-    return Element("prefs", NS.MAM, {"default": preferences.default}, lists)
+    lists = [Element("always", NS.ARCHIVE, None, jids(preferences.always)),
+             Element("never", NS.ARCHIVE, None, jids(preferences.never))]
+    return Element("prefs", NS.ARCHIVE, {"default": preferences.default}, lists)

@@ -94,8 +94,8 @@ def _fields(element: Element) -> dict[str, tuple[str, ...]]:
         form = Form.from_element(element)
     except FormError as error:
         raise BadRequest(error.text) from None
-    if form.type != "submit" or form.form_type != NS.MAM:
-        raise BadRequest(f"a query's form is of type 'submit', and its FORM_TYPE is {NS.MAM}")
+    if form.type != "submit" or form.form_type != NS.ARCHIVE:
+        raise BadRequest(f"a query's form is of type 'submit', and its FORM_TYPE is {NS.ARCHIVE}")
     fields = {field.var: field.values for field in form.fields if field.var != FORM_TYPE}
     for name, values in fields.items():
         if name not in _SINGLE and name != "ids":
@@ -148,11 +148,11 @@ def _clamped(number: int) -> int:
 def form() -> Element:
     """The form with all fields (§4.1.5)."""
     fields = (
-        form_type(NS.MAM), Field("with", "jid-single"), Field("start"), Field("end"), Field("before-id"),
+        form_type(NS.ARCHIVE), Field("with", "jid-single"), Field("start"), Field("end"), Field("before-id"),
         Field("after-id"),
     )
     element = Form("form", fields=fields).to_element()
     # Any value is good: the list of all ids would be endless (XEP-0122 §3.2).
     is_open = Element("validate", NS.FORM_VALIDATION, {"datatype": "xs:string"}, (Element("open", NS.FORM_VALIDATION),))
     ids = Element("field", NS.FORM, {"var": "ids", "type": "list-multi"}, (is_open,))
-    return Element("query", NS.MAM, None, (element.append(ids),))
+    return Element("query", NS.ARCHIVE, None, (element.append(ids),))

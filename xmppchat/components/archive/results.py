@@ -46,7 +46,7 @@ def result_xml(row: Any, query_id: str) -> Serialised | None:
     number = row.id
     query = f" queryid='{escape_attribute(query_id)}'" if query_id else ""
     return Serialised(
-        f"<result xmlns='{NS.MAM}'{query} id='{id_text(number)}'><forwarded xmlns='{NS.FORWARD}'>"
+        f"<result xmlns='{NS.ARCHIVE}'{query} id='{id_text(number)}'><forwarded xmlns='{NS.FORWARD}'>"
         f"<delay xmlns='{NS.DELAY}' stamp='{timestamp(time_of(number))}'/>{text}</forwarded></result>"
     )
 
@@ -61,16 +61,16 @@ def results(rows: Iterable[Any], query_id: str, owner: JID, to: JID) -> Iterator
 
 def fin(is_complete: bool, page: Element) -> Element:
     """``<fin/>``, which ends the results (§4.3.2). They are stable: nothing uncommitted is ever shown."""
-    return Element("fin", NS.MAM, {"complete": "true" if is_complete else None}, (page,))
+    return Element("fin", NS.ARCHIVE, {"complete": "true" if is_complete else None}, (page,))
 
 
 def metadata(ends: tuple[int, int] | None) -> Element:
     """``<metadata/>`` (§4.4): the first and the last message."""
     children = [] if ends is None else [
-        Element(name, NS.MAM, {"id": id_text(number), "timestamp": timestamp(time_of(number))})
+        Element(name, NS.ARCHIVE, {"id": id_text(number), "timestamp": timestamp(time_of(number))})
         for name, number in zip(("start", "end"), ends, strict=True)
     ]
-    return Element("metadata", NS.MAM, None, children)
+    return Element("metadata", NS.ARCHIVE, None, children)
 
 
 def tombstone(original: Stanza, retraction_id: str, at: int) -> Stanza:

@@ -208,6 +208,17 @@ class Blocking(Component[ComponentConfig]):
 
     # --- what becomes of it ------------------------------------------------------------------------------------------
 
+    @on(events.SessionSaved)
+    def session_saved(self, event: events.SessionSaved) -> None:
+        """Over a restart of the server it is told of changes, too."""
+        event.state[self.name] = event.session in self._interested
+
+    @on(events.SessionRestored)
+    def session_restored(self, event: events.SessionRestored) -> None:
+        """See :meth:`session_saved`."""
+        if event.state.get(self.name):
+            self._interested.add(event.session)
+
     @on(events.SessionEnded)
     def session_ended(self, event: events.SessionEnded) -> None:
         """It is told of nothing any more."""

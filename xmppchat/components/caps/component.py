@@ -114,6 +114,22 @@ class Caps(Component[ComponentConfig]):
         question.waiting[session] = announced
         event.turn.effect(self._consider, announced.key)  # behind the presence that announced it
 
+    @on(events.SessionSaved)
+    def session_saved(self, event: events.SessionSaved) -> None:
+        """Over a restart of the server a client without a connection could not be asked again."""
+        features = self.features_of(event.session)
+        if features is not None:
+            event.state[self.name] = sorted(features)
+
+    @on(events.SessionRestored)
+    def session_restored(self, event: events.SessionRestored) -> None:
+        """See :meth:`session_saved`; what its presence announced is as proven as it was."""
+        presence = event.session.presence
+        element = None if presence is None else presence.find("c", NS.CAPS)
+        announced = None if element is None else Announced.from_element(element)
+        if announced is not None and self.name in event.state:
+            self._clients[event.session] = _Client(announced, frozenset(event.state[self.name]))
+
     @on(events.SessionEnded)
     def session_ended(self, event: events.SessionEnded) -> None:
         """Nobody will answer from there."""

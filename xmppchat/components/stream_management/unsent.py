@@ -1,0 +1,53 @@
+"""What was sent and perhaps did not arrive: sent again on a new connection, or given to others (XEP-0198 §4, §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xmppchat.components.stream_management.managed import Sent
+from xmppchat.core.account import Account
+from xmppchat.core.kernel import Kernel
+from xmppchat.core.runtime import timestamp
+from xmppchat.core.turn import Turn
+from xmppchat.protocol.delay import delayed
+from xmppchat.protocol.errors import ServiceUnavailable
+from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.stanza import Stanza
+
+#: Payloads that are only of use to the session they were made for.
+_PERSONAL = ((NS.ARCHIVE, "result"), (NS.CARBONS, "received"), (NS.CARBONS, "sent"))
+
+
+def stamped(sent: Sent) -> Stanza:
+    """The stanza as it is sent later than it should have been: with the time of the first try (XEP-0203 §3)."""
+    stanza = sent.stanza
+    if stanza.kind == "iq":
+        return stanza
+    to = sent.to or stanza.to
+    return stanza if to is None else delayed(stanza, to.domain, timestamp(sent.at))
+
+
+def hand_back(kernel: Kernel, account: Account, outstanding: Iterable[Sent], turn: Turn) -> None:
+    """The session is over: each stanza is treated as one that is sent to a resource that is gone (XEP-0198 §4)."""
+    for sent in outstanding:
+        stanza = sent.stanza
+        if stanza.is_request:
+            kernel.router.bounce(stanza, ServiceUnavailable("this resource is not connected any more"), turn)
+        elif stanza.kind == "message" and stanza.message_type in ("chat", "normal") and not _is_personal(stanza):
+            _deliver_elsewhere(kernel, account, sent, turn)
+
+
+def _is_personal(stanza: Stanza) -> bool:
+    return any((child.namespace, child.name) in _PERSONAL for child in stanza.elements())
+
+
+def _deliver_elsewhere(kernel: Kernel, account: Account, sent: Sent, turn: Turn) -> None:
+    """To who has not got it yet: a message to the bare address, or its carbon, is on the other devices already."""
+    stanza = stamped(sent)
+    others = account.available_sessions()
+    if not others:
+        kernel.router.fall_back(account, stanza, turn)
+    elif stanza.to is not None and stanza.to.resource:
+        for session in others:
+            if not session.wants_carbons:
+                turn.effect(session.deliver, stanza)
