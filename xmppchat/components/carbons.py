@@ -53,7 +53,7 @@ MAX_REMEMBERED = 20_000
 
 #: Payloads of instant messaging that make a message eligible whatever else it holds (§6.1).
 _OF_IM = frozenset({
-    NS.RECEIPTS, NS.CHAT_STATES, NS.CHAT_MARKERS, NS.INVITATION, NS.JINGLE_MESSAGE, NS.JINGLE_MESSAGE_0,
+    NS.RECEIPTS, NS.CHAT_STATES, NS.CHAT_MARKERS, NS.CONFERENCE, NS.JINGLE_MESSAGE, NS.JINGLE_MESSAGE_1,
 })  # fmt: skip
 
 
