@@ -29,11 +29,13 @@ class Histogram:
 class Counts:
     """What a worker has handled since it started."""
 
-    __slots__ = ("logins", "received", "sent")
+    __slots__ = ("logins", "received", "resumptions", "sent")
 
     def __init__(self) -> None:
         #: Stanzas from clients and to clients, by kind.
         self.received = {"message": 0, "presence": 0, "iq": 0}
         self.sent = {"message": 0, "presence": 0, "iq": 0}
+        #: Former sessions that clients asked for (XEP-0198 §5), by whether they got them.
+        self.resumptions = {"resumed": 0, "failed": 0}
         #: Ends of SASL exchanges by (mechanism, "success" or the condition of the failure).
         self.logins: Counter[tuple[str, str]] = Counter()

@@ -29,7 +29,7 @@ from prometheus_client.metrics_core import (
 )
 
 from xmppchat.core.counts import Histogram
-from xmppchat.core.kernel import Kernel
+from xmppchat.core.kernel import Hibernation, Kernel
 from xmppchat.network.c2s import Connections
 
 MAX_BYTES = 8_192
@@ -68,6 +68,11 @@ class Figures:
         sessions = Counter(session.jid.domain for session in self._kernel.directory.sessions())
         by_host = {host: sessions[host] for host in self._kernel.hosts}
         yield _gauges("xmppchat_sessions", "devices that are logged in", "host", by_host)
+        waiting = sum(
+            isinstance(session.output, Hibernation) for session in self._kernel.directory.sessions()
+        )
+        text = "devices without a connection that may resume"
+        yield GaugeMetricFamily("xmppchat_sessions_waiting", text, value=waiting)
         phases = Counter(connection.phase.value for connection in self._connections.open)
         yield _gauges("xmppchat_connections", "connections of clients, by the state of the stream", "state", phases)
 
@@ -86,6 +91,12 @@ class Figures:
         for labels, value in counts.logins.items():
             logins.add_metric(labels, value)
         yield logins
+        resumptions = CounterMetricFamily(
+            "xmppchat_resumptions", "sessions that clients asked to resume, by outcome", labels=("outcome",)
+        )
+        for outcome, value in counts.resumptions.items():
+            resumptions.add_metric((outcome,), value)
+        yield resumptions
         limits = CounterMetricFamily("xmppchat_limits", "how often a limit stopped somebody", labels=("limit",))
         for name, value in self._kernel.limit_counters.counts.items():
             limits.add_metric((name,), value)
@@ -103,6 +114,16 @@ class Figures:
                          writer.latency)
 
 
+class ProcessFigures(ProcessCollector):
+    """Memory, CPU and descriptors of the process, also where /proc/stat is hidden, as in our systemd unit (ProcSubset).
+
+    Without that file prometheus_client does not know when the machine was started, and shows nothing at all.
+    """
+
+    def _boot_time(self) -> float:
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class MetricsServer:
     """Answers ``GET /metrics`` on one address and port."""
 
@@ -114,7 +135,7 @@ class MetricsServer:
         self._account_counts = account_counts
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(figures)
-        ProcessCollector(registry=self._registry)
+        ProcessFigures(registry=self._registry)
         GCCollector(registry=self._registry)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -59,9 +59,6 @@ class StreamManagement(Component[ComponentConfig]):
         self._unasked: dict[Managed, None] = {}
         self._asked: dict[Managed, None] = {}  # whoever has owed longest is first
         self._owing: dict[Managed, None] = {}
-        #: For metrics: how often resumption was granted and refused.
-        self.resumed = 0
-        self.refused = 0
 
     # --- what clients say (§3, §4) -----------------------------------------------------------------------------------
 
@@ -267,7 +264,7 @@ class StreamManagement(Component[ComponentConfig]):
         managed.successor = None
         if not successor.take_over(session, protocol.resumed(managed.id, managed.handled)):
             return  # gone before it could be served: the session waits on
-        self.resumed += 1
+        self.kernel.counts.resumptions["resumed"] += 1
         if managed.timer is not None:
             managed.timer.cancel()
             managed.timer = None
@@ -286,7 +283,7 @@ class StreamManagement(Component[ComponentConfig]):
 
     async def last_handled(self, account: JID, previd: str) -> int | None:
         """See :class:`ResumptionService`."""
-        self.refused += 1
+        self.kernel.counts.resumptions["failed"] += 1
         managed = self._streams.get(previd)
         if managed is not None and managed.session.account.jid == account:
             return managed.handled
