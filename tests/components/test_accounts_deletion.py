@@ -21,6 +21,7 @@ ROMEO = "romeo@chat.example"
 OTHERS = {
     ("roster_items", "contact"), ("offline_messages", "sender"), ("blocked", "jid"), ("abuse_reports", "reported"),
     ("abuse_reports", "reporter"), ("audit_log", "arguments"), ("audit_log", "actor"), ("invitation_uses", "used_by"),
+    ("archive", "peer"), ("read_marks", "peer"),
 }  # fmt: skip
 
 

@@ -226,7 +226,7 @@ async def test_all_devices_get_one_and_the_same_payload(
 
 PAYLOADS = [
     "<body xmlns='jabber:client'>x</body>", f"<request xmlns='{NS.RECEIPTS}'/>", f"<active xmlns='{NS.CHAT_STATES}'/>",
-    f"<displayed xmlns='{NS.CHAT_MARKERS}'/>", f"<x xmlns='{NS.INVITATION}'/>", f"<x xmlns='{NS.MUC_USER}'/>",
+    f"<displayed xmlns='{NS.CHAT_MARKERS}'/>", f"<x xmlns='{NS.CONFERENCE}'/>", f"<x xmlns='{NS.MUC_USER}'/>",
     f"<x xmlns='{NS.MUC_USER}'><invite/></x>", f"<propose xmlns='{NS.JINGLE_MESSAGE}'/>", "<x xmlns='urn:x'/>",
     f"<private xmlns='{NS.CARBONS}'/>", f"<received xmlns='{NS.CARBONS}'/>", f"<sent xmlns='{NS.CARBONS}'/>",
     f"<no-copy xmlns='{NS.HINTS}'/>", f"<store xmlns='{NS.HINTS}'/>",
@@ -248,7 +248,7 @@ def test_what_is_eligible(kind: str, payloads: list[str], sender: str, direction
         kind == "chat",
         is_normal and "<body" in held,
         any(namespace in held for namespace in (NS.RECEIPTS, NS.CHAT_STATES, NS.CHAT_MARKERS)),
-        NS.INVITATION in held,
+        NS.CONFERENCE in held,
         "<invite/>" in held,
         NS.JINGLE_MESSAGE in held,
     ]

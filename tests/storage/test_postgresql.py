@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from peers.postgresql import Postgresql
 from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, bindparam, delete, select, text, tuple_
 from sqlalchemy.ext.asyncio import create_async_engine
-from storage_support import NOTES, TABLES, Gate, child, finish, note, values
+from storage_support import NOTES, TABLES, Gate, child, finish, note, of_dialect, values
 
 from xmppchat.core.commit_gate import Write
 from xmppchat.storage import migrate, schema
@@ -161,6 +161,7 @@ async def test_alembic_finds_nothing_to_change(postgresql_url: str) -> None:
         context = MigrationContext.configure(connection, opts={
             "compare_type": True, "compare_server_default": True,
             "include_name": lambda name, kind, _: kind != "table" or name in ours,
+            "include_object": of_dialect("postgresql"),
         })  # fmt: skip
         return compare_metadata(context, schema.metadata)
 

@@ -7,6 +7,7 @@ from typing import Any
 from xmppchat.components.accounts import Accounts, Users
 from xmppchat.components.adhoc import Adhoc
 from xmppchat.components.administration import Administration
+from xmppchat.components.archive import Archive, ArchivePreferences
 from xmppchat.components.audit import Audit
 from xmppchat.components.blocking import Blocking
 from xmppchat.components.caps import Caps
@@ -34,7 +35,7 @@ from xmppchat.core.component import Component
 
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
-    Accounts, Adhoc, Administration, Audit, Blocking, Caps, Carbons, ContactAddresses, Csi, Disco, EntityTime,
-    Invitations, LastActivity, Offline, Operations, Ping, Presence, PrivateXml, Register, Roster, ServiceAdministration,
-    Strangers, StreamLimits, StreamManagement, Subscriptions, Users, Vcard, Version,
+    Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Caps, Carbons, ContactAddresses,
+    Csi, Disco, EntityTime, Invitations, LastActivity, Offline, Operations, Ping, Presence, PrivateXml, Register,
+    Roster, ServiceAdministration, Strangers, StreamLimits, StreamManagement, Subscriptions, Users, Vcard, Version,
 )

@@ -53,7 +53,7 @@ MAX_REMEMBERED = 20_000
 
 #: Payloads of instant messaging that make a message eligible whatever else it holds (§6.1).
 _OF_IM = frozenset({
-    NS.RECEIPTS, NS.CHAT_STATES, NS.CHAT_MARKERS, NS.INVITATION, NS.JINGLE_MESSAGE, NS.JINGLE_MESSAGE_0,
+    NS.RECEIPTS, NS.CHAT_STATES, NS.CHAT_MARKERS, NS.CONFERENCE, NS.JINGLE_MESSAGE, NS.JINGLE_MESSAGE_1,
 })  # fmt: skip
 
 
@@ -90,7 +90,12 @@ class Carbons(Component[ComponentConfig]):
     def copy_sent(self, passage: Passage) -> None:
         """What a device sends, for the others (§8)."""
         account, sender = passage.account, passage.turn.origin
-        others = [one for one in account.sessions.values() if one.wants_carbons and one is not sender]
+        sessions = account.sessions
+        if len(sessions) == 1:  # most accounts, most of the time
+            (only,) = sessions.values()
+            if only is sender:
+                return
+        others = [one for one in sessions.values() if one.wants_carbons and one is not sender]
         stanza = passage.stanza
         # What goes to the own account comes back to it: it is copied then, when it is known who gets it anyway.
         if not others or stanza.to is None or stanza.to.bare == account.jid.bare:
@@ -106,6 +111,11 @@ class Carbons(Component[ComponentConfig]):
     def copy_received(self, passage: Passage) -> None:
         """What comes for the account, for those devices that do not get it themselves (§7)."""
         account, stanza = passage.account, passage.stanza
+        sessions = account.sessions
+        if len(sessions) == 1 and stanza.type != "error":  # most accounts, most of the time
+            (only,) = sessions.values()
+            if only.takes_messages:
+                return  # it gets whatever is delivered
         others = _left_out(account, stanza)
         if not others:
             return

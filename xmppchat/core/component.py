@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -297,8 +297,8 @@ def iq_get(namespace: str, name: str, *, at: At, who: Who = Who.OWNER) -> Callab
     """The method answers ``<iq type='get'>`` with payload ``{namespace}name``.
 
     It takes an :class:`IqRequest` and returns the payload of the result, or None for an empty one, or raises a
-    :class:`~xmppchat.protocol.errors.StanzaError`. A plain method runs in place; an ``async`` one as a task.
-    `who` matters at accounts only.
+    :class:`~xmppchat.protocol.errors.StanzaError`. A plain method runs in place; an ``async`` one as a task. A plain
+    one that returns :class:`Later` does both. `who` matters at accounts only.
     """
     return _declare(IqDeclaration("get", namespace, name, at, who))
 
@@ -371,6 +371,13 @@ def declarations(component: type[Component[Any]]) -> list[tuple[str, Declaration
 
 
 # --- what a handler gets ----------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What a plain method returns whose answer takes time: `work` runs as a task, in no mailbox (so for a set, too)."""
+
+    work: Coroutine[Any, Any, Element | None]
+
 
 @dataclass(slots=True)
 class IqRequest:

@@ -6,13 +6,13 @@ request gets exactly one answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
 
 from xmppchat.core.account import Account
-from xmppchat.core.component import ACCOUNT, SERVER, At, IqRequest, Who
+from xmppchat.core.component import ACCOUNT, SERVER, At, IqRequest, Later, Who
 from xmppchat.core.mailbox import MailboxFull
 from xmppchat.core.router import Router
 from xmppchat.core.runtime import Clock, Tasks, Timer
@@ -133,7 +133,23 @@ class IqDispatcher:
         except Exception as error:
             self._failed(handler, request, error)
         else:
+            if payload.__class__ is Later:
+                request.turn.park()
+                self._tasks.spawn(self._finish(handler, request, payload.work), name=f"iq {handler.component}")
+            else:
+                self._succeeded(request, payload)
+
+    async def _finish(
+        self, handler: IqHandler, request: IqRequest, work: Coroutine[Any, Any, Element | None]
+    ) -> None:
+        try:
+            payload = await work
+        except Exception as error:
+            self._failed(handler, request, error)
+        else:
             self._succeeded(request, payload)
+        finally:
+            request.turn.unpark()
 
     def _run_later(self, handler: IqHandler, request: IqRequest) -> None:
         request.turn.park()
@@ -141,14 +157,7 @@ class IqDispatcher:
             request.turn.submitted()  # it changes nothing, so no later message need be counted behind it
 
         async def run() -> None:
-            try:
-                payload = await handler.method(request)
-            except Exception as error:
-                self._failed(handler, request, error)
-            else:
-                self._succeeded(request, payload)
-            finally:
-                request.turn.unpark()
+            await self._finish(handler, request, handler.method(request))
 
         # A change is the asker's, also where it is asked of the server (a new password): one at a time.
         owner = request.account or (request.session.account if request.session is not None else None)

@@ -24,7 +24,7 @@ _UNHURRIED: Mapping[str, float] = {
     "registrations_per_hour": 0, "registrations_per_day": 0,
     "session_byte_rate": 0, "session_byte_burst": 0, "session_stanza_rate": 0, "session_stanza_burst": 0,
     "account_byte_rate": 0, "account_message_rate": 0, "account_presence_rate": 0, "account_iq_rate": 0,
-    "new_recipients_per_minute": 0, "idle_seconds": 0,
+    "new_recipients_per_minute": 0, "idle_seconds": 0, "archive_query_rate": 0,
 }  # fmt: skip
 
 #: What differs from the defaults in each profile.
@@ -184,6 +184,13 @@ class Limits(BaseModel):
     # --- what an account may keep ---------------------------------------------------------------------------
     offline_messages: int = _limit(1_000, "messages stored for an account that is away", "messages")  # 24
     offline_bytes: int = _limit(10_485_760, "size of them all", "bytes")  # 24
+    archive_page: int = _limit(250, "messages of the archive in one page; more are on the next", "messages")  # 25
+    archive_query_rate: float = _limit(
+        10, "queries of the archive that a client may send for long, faster ones wait; 0: off", "queries per s", ge=0
+    )  # 25
+    archive_addresses: int = _limit(
+        1_000, "addresses that an account may have archived always or never", "addresses", ge=0
+    )  # 25
     roster_items: int = _limit(2_000, "contacts in a roster", "contacts")  # 29
     pending_subscriptions: int = _limit(
         200, "unanswered requests to see an account's presence", "requests"
@@ -300,7 +307,7 @@ FIXED: Final[Mapping[str, int]] = {
     "login_attempts": 12, "invitation_guesses": 12, "registrations_in_all": 13, "registration_attempts": 13,
     "send_buffer": 19, "roster_groups": 29, "password_checks": 53,
 }  # fmt: skip
-_UNCOUNTED: Final = {"profile", "resumption_seconds"}  # the latter is a time that somebody gets
+_UNCOUNTED: Final = {"profile", "resumption_seconds", "archive_page"}  # the others are what somebody gets
 COUNTED: Final = (*(name for name in Limits.model_fields if name not in _UNCOUNTED and "_burst" not in name), *FIXED)
 
 

@@ -6,10 +6,11 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
+
+from xmppchat.protocol.moments import timestamp as timestamp
 
 log = structlog.get_logger(__name__)
 
@@ -104,8 +105,3 @@ class Tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-
-def timestamp(milliseconds: int) -> str:
-    """XEP-0082 DateTime in UTC of a time in ms since 1970."""
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"

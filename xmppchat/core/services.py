@@ -178,6 +178,43 @@ class CapsService(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """With whom (`peer`, a bare JID) an account talks: id of the last message, when it came (ms since 1970), and how
+    many are `unread`; more than 200 are not counted."""
+
+    peer: str
+    last_id: str
+    last_at: int
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedMessage:
+    """A message out of an archive: its id there, when it came (ms since 1970), and the stanza as it was stored."""
+
+    id: str
+    at: int
+    stanza: Stanza
+
+
+class ArchiveService(Protocol):
+    """Message archives (XEP-0313), for other components to read. All of them see what is committed when they begin."""
+
+    async def conversations(self, account: Account, *, most: int = 100) -> Sequence[Conversation]:
+        """The conversations in which something happened last, the newest first."""
+
+    async def messages(
+        self, account: Account, *, peer: str = "", before: str = "", after: str = "", most: int = 50
+    ) -> Sequence[ArchivedMessage]:
+        """A page of all messages or those with `peer` (a bare JID), the oldest first: the last ones, or those next to
+        the ids `before` or `after`. Raises ItemNotFound for an id that is not there.
+        """
+
+    async def last_id(self, account: Account) -> str:
+        """The id of the newest message, "" where there is none."""
+
+
 class DiscoService(Protocol):
     """What this server says of itself (XEP-0030)."""
 
@@ -263,8 +300,11 @@ class InvitationService(Protocol):
 
 __all__ = [
     "AccountService",
+    "ArchiveService",
+    "ArchivedMessage",
     "BlockingService",
     "CapsService",
+    "Conversation",
     "DiscoService",
     "Invitation",
     "InvitationService",

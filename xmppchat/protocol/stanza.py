@@ -139,6 +139,13 @@ class Stanza:
             other._inner = None
         return other
 
+    def with_child(self, child: Element) -> Stanza:
+        """A copy with `child` at the end of the payload; what is serialised already is not written again."""
+        other = self.replace(children=[*self.children, child])
+        if self._inner is not None:
+            other._inner = self._inner + child.to_xml(NS.CLIENT)
+        return other
+
     def result(self, payload: Element | None = None) -> Stanza:
         """The ``type='result'`` answer to this IQ, with the addresses turned around."""
         children = () if payload is None else (payload,)

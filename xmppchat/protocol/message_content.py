@@ -1,0 +1,113 @@
+"""What a message holds: what its payload is worth, as far as a server can tell (XEP-0313 §5.1.1, XEP-0334).
+
+One table (:data:`RULES`) says of each known payload whether it makes a message worth keeping for good; the weightiest
+of a message decides. Components ask it where they store messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from xmppchat.protocol.element import Element
+from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.stanza import Stanza
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a message is: `reason` in words, whether it `is_kept` for good, whether a person can read it (`is_readable`:
+    a text, or something encrypted). `weight`: of several payloads the weightiest decides. `is_marker`, `is_retraction`:
+    it says what was read, or takes something back; `test`: only for elements of which this is true.
+    """
+
+    reason: str
+    weight: int
+    is_kept: bool = True
+    is_readable: bool = False
+    is_marker: bool = False
+    is_retraction: bool = False
+    test: Callable[[Element], bool] | None = None
+
+
+def _has_invitation(element: Element) -> bool:
+    return any(child.name in ("invite", "decline") for child in element.elements())
+
+
+_FORBIDDEN, _EVENT, _RETRACTING, _READABLE, _USEFUL = 5, 4, 3, 2, 1
+
+NOTHING: Final = Content("nothing in it that is worth keeping", 0, is_kept=False)
+_BODY = Content("a body", _READABLE, is_readable=True)
+_ENCRYPTED = Content("something encrypted", _READABLE, is_readable=True)
+_RECEIPT = Content("a receipt", _USEFUL)
+_MARKER = Content("a chat marker", _USEFUL)
+_INVITATION = Content("an invitation to a room", _USEFUL)
+_CALL = Content("a call", _USEFUL)
+_RETRACTION = Content("a retraction", _USEFUL)
+
+#: By namespace and name of a payload; the name "" stands for all others of its namespace.
+RULES: Final[Mapping[str, Mapping[str, Content]]] = {
+    NS.CLIENT: {"body": _BODY, "subject": Content("a subject", _USEFUL)},
+    NS.HINTS: {
+        "no-store": Content("the hint no-store", _FORBIDDEN, is_kept=False),  # it wins over "store"
+        "no-permanent-store": Content("the hint no-permanent-store", _FORBIDDEN, is_kept=False),
+        "store": Content("the hint store", _USEFUL),
+    },
+    NS.PUBSUB_EVENT: {"event": Content("an event of a node", _EVENT, is_kept=False)},
+    NS.OMEMO: {"encrypted": _ENCRYPTED},
+    NS.OMEMO_AXOLOTL: {"encrypted": _ENCRYPTED},
+    NS.OPENPGP: {"openpgp": _ENCRYPTED},
+    "jabber:x:encrypted": {"x": _ENCRYPTED},  # XEP-0027
+    NS.ENCRYPTION: {"encryption": _ENCRYPTED},
+    NS.RECEIPTS: {"received": _RECEIPT},  # a request alone asks about nothing
+    NS.CHAT_MARKERS: {
+        "received": _MARKER, "acknowledged": _MARKER,
+        "displayed": Content("a chat marker", _USEFUL, is_marker=True),
+    },
+    NS.CONFERENCE: {"x": _INVITATION},
+    NS.MUC_USER: {"x": Content("an invitation to a room", _USEFUL, test=_has_invitation)},
+    NS.JINGLE_MESSAGE: {"": _CALL},
+    NS.JINGLE_MESSAGE_1: {"": _CALL},
+    NS.CALL_INVITES: {"": _CALL},
+    NS.MESSAGE_CORRECT: {"replace": Content("a correction", _USEFUL)},
+    NS.REACTIONS: {"reactions": Content("reactions", _USEFUL)},
+    NS.REPLY: {"reply": Content("a reply", _USEFUL)},
+    NS.RETRACT: {"retract": Content("a retraction", _RETRACTING, is_retraction=True)},
+    NS.FASTEN: {"apply-to": _RETRACTION},  # as XEP-0424 had it before 0.4
+    NS.OUT_OF_BAND: {"x": Content("an address of data", _USEFUL)},
+}
+
+#: What is only of the moment, or only says how to treat the rest: by itself it is nothing to tell anybody later.
+_OF_THE_MOMENT: Final = frozenset({"thread", "origin-id", "stanza-id"})
+
+
+def content_of(stanza: Stanza) -> Content:
+    """The weightiest content of a message; :data:`NOTHING` where none is known."""
+    found = NOTHING
+    for child in stanza.children:
+        if isinstance(child, str):
+            continue
+        rules = RULES.get(child.namespace)
+        if rules is None:
+            continue
+        rule = rules.get(child.name) or rules.get("")
+        if rule is not None and rule.weight > found.weight and (rule.test is None or rule.test(child)):
+            found = rule
+    return found
+
+
+def is_of_the_moment(stanza: Stanza) -> bool:
+    """Whether a message has nothing for somebody who comes later: chat states, or the hint no-store (XEP-0334 §4.1)."""
+    is_momentary = True
+    for child in stanza.elements():
+        if child.namespace == NS.HINTS:
+            if child.name == "no-store":
+                return True
+            is_momentary = is_momentary and child.name != "store"
+        elif child.namespace != NS.CHAT_STATES and child.name not in _OF_THE_MOMENT:
+            is_momentary = False
+    return is_momentary
+
+
+__all__ = ["NOTHING", "RULES", "Content", "content_of", "is_of_the_moment"]
