@@ -113,7 +113,7 @@ MANAGED_WORKLOADS: tuple[Workload, ...] = (
         _ALL_ARCHIVED,
         *sized(
             "throughput",
-            "--pairs 50 --window 16 --seconds 10 --sm --archived",
+            "--pairs 50 --window 16 --warmup 4 --seconds 15 --sm --archived",
             f"--pairs 20 --window 16 {_QUICK_CHAT} --archived",
         ),
         main=(Figure("msgs_per_server_cpu_s", "messages / server CPU s", aims=_ARCHIVED_AIMS),),
@@ -129,7 +129,7 @@ MANAGED_WORKLOADS: tuple[Workload, ...] = (
         _ALL_ARCHIVED,
         *sized(
             "throughput",
-            "--pairs 200 --window 1 --seconds 10 --sm --archived",
+            "--pairs 200 --window 1 --warmup 4 --seconds 15 --sm --archived",
             f"--pairs 60 --window 1 {_QUICK_CHAT} --archived",
         ),
         main=(Figure("msgs_per_server_cpu_s", "messages / server CPU s", aims=_ARCHIVED_AIMS),),

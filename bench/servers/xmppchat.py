@@ -12,24 +12,14 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import Table, create_engine, insert
+from sqlalchemy import create_engine, insert
 
 from bench.population import Population, verifier
 from bench.servers.base import Server, ServerError, debian_version
 from bench.servers.postgresql import Postgresql, is_installed
+from xmppchat.components.archive.store import READABLE, RECEIVED, SENT
 from xmppchat.storage import schema
 from xmppchat.storage.database import Database
-
-#: Flags of a row of the archive.
-_SENT, _RECEIVED, _READABLE = 1, 2, 4
-
-
-def _table(name: str) -> Table:
-    try:
-        return schema.metadata.tables[name]
-    except KeyError:
-        raise ServerError(f"xmppchat has no table {name}") from None
-
 
 async def _close(url: str) -> None:
     await (await Database.open(url)).close()
@@ -137,9 +127,9 @@ class XmppchatServer(Server):
                         for contact in population.contacts_of(number - 1)
                     ])  # fmt: skip
             for rows in self._archive_rows(population):
-                connection.execute(insert(_table("archive")), rows)
-            if not self.archives and "archive_preferences" in schema.metadata.tables:  # XEP-0441
-                connection.execute(insert(_table("archive_preferences")), [
+                connection.execute(insert(schema.archive), rows)
+            if not self.archives:  # XEP-0441
+                connection.execute(insert(schema.archive_preferences), [
                     {"account_id": number + 1, "behaviour": "never", "always": "[]", "never": "[]"}
                     for number in range(population.accounts)
                 ])  # fmt: skip
@@ -151,7 +141,7 @@ class XmppchatServer(Server):
         while part := list(islice(messages, 10_000)):
             yield [
                 {"id": m.at << 22 | m.owner, "account_id": m.owner + 1,
-                 "flags": (_RECEIVED if m.is_incoming else _SENT) | _READABLE, "peer": m.peer(self.domain),
+                 "flags": (RECEIVED if m.is_incoming else SENT) | READABLE, "peer": m.peer(self.domain),
                  "resource": "phone" if m.is_incoming else "", "message_id": m.id,
                  "stanza": m.xml(self.domain).replace('"', "'").encode()}
                 for m in part
