@@ -21,6 +21,7 @@ from xmppchat.components.archive.store import READABLE, RECEIVED, SENT
 from xmppchat.storage import schema
 from xmppchat.storage.database import Database
 
+
 async def _close(url: str) -> None:
     await (await Database.open(url)).close()
 
