@@ -27,16 +27,16 @@ from xmppchat.core.services import AccountService, ReloadService
 from xmppchat.core.tables import DeclarationError
 from xmppchat.network import certificate_findings
 from xmppchat.network.admission import LOOPBACK, Admission
-from xmppchat.network.c2s import Connections
 from xmppchat.network.certificates import CertificateFault, CertificateFiles
+from xmppchat.network.connections import Connections
 from xmppchat.network.control import ControlServer
 from xmppchat.network.listener import Listener
 from xmppchat.network.notify import Notifier
 from xmppchat.network.tls import TlsContexts
 from xmppchat.protocol import sasl
 from xmppchat.protocol.errors import SystemShutdown
-from xmppchat.protocol.stream import StreamSettings
 from xmppchat.protocol.stream_features import CORE_FEATURES
+from xmppchat.protocol.stream_settings import StreamSettings
 from xmppchat.storage.database import Database
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from xmppchat.core.limits import Limits
-from xmppchat.network.c2s import LOOK_SECONDS
+from xmppchat.network.connections import LOOK_SECONDS
 from xmppchat.testing.memory import MemoryClient, MemoryDriver
 
 Start = Callable[..., Coroutine[Any, Any, MemoryDriver]]

@@ -10,7 +10,7 @@ from xmppchat.protocol import stream_management
 from xmppchat.protocol.errors import BadRequest, ItemNotFound, StreamError
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
-from xmppchat.protocol.stream import Stream, StreamSettings
+from xmppchat.protocol.stream import Stream
 from xmppchat.protocol.stream_events import (
     BindRequested,
     Event,
@@ -21,6 +21,7 @@ from xmppchat.protocol.stream_events import (
     StartTlsRequested,
     StreamEnded,
 )
+from xmppchat.protocol.stream_settings import StreamSettings
 from xmppchat.protocol.xmlreader import TRUSTED, Item, ReaderLimits, XmlReader
 
 HOST = "chat.example"

@@ -13,8 +13,9 @@ from stream_driver import Driver, authenticated, bound, byte_by_byte, cut, heade
 from xmppchat.jid import JID
 from xmppchat.protocol.errors import SystemShutdown
 from xmppchat.protocol.namespaces import NS
-from xmppchat.protocol.stream import Phase, Stream
+from xmppchat.protocol.stream import Stream
 from xmppchat.protocol.stream_events import SaslStarted, StanzaReceived
+from xmppchat.protocol.stream_phases import Phase
 
 
 def plain() -> Driver:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from xmppchat.core.account import Account
-from xmppchat.core.authentication import Authenticator
 from xmppchat.core.commit_gate import StorageUnavailable
-from xmppchat.core.kernel import Kernel
 from xmppchat.core.limits import Rates
-from xmppchat.core.runtime import Timer
 from xmppchat.core.services import Registration, RegistrationService, ResumptionService
 from xmppchat.core.session import Session
 from xmppchat.jid import JID, InvalidJID
+from xmppchat.network.deadline import Deadline
 from xmppchat.network.login import Login
 from xmppchat.network.transport import OVERFLOW, SLOW_HANDSHAKE, STALLED
 from xmppchat.protocol import stream_management
@@ -34,7 +29,7 @@ from xmppchat.protocol.errors import (
 )
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import MalformedAddress, Stanza
-from xmppchat.protocol.stream import Phase, Stream, StreamSettings
+from xmppchat.protocol.stream import Stream
 from xmppchat.protocol.stream_events import (
     BindRequested,
     Event,
@@ -48,14 +43,15 @@ from xmppchat.protocol.stream_events import (
     StartTlsRequested,
     StreamEnded,
 )
+from xmppchat.protocol.stream_phases import Phase
+
+if TYPE_CHECKING:
+    from xmppchat.network.connections import Connections
 
 log = structlog.get_logger(__name__)
 
-#: How often it is looked at who is silent, s.
-LOOK_SECONDS = 30.0
 #: What a byte costs of the byte rate where nothing but whitespace comes: 1 KiB a second instead of 16.
 WHITESPACE_PRICE = 16
-
 
 
 class Wire(Protocol):
@@ -74,67 +70,12 @@ class Wire(Protocol):
     def abort(self, reason: str = ...) -> None: ...
 
 
-class Connections:
-    """What all c2s connections share: settings, the books on logins, who is connected."""
-
-    def __init__(
-        self, kernel: Kernel, settings: StreamSettings, authenticator: Authenticator, contexts: Any
-    ) -> None:
-        self.kernel = kernel
-        self.settings = settings
-        self.authenticator = authenticator
-        self.contexts = contexts
-        self.sent = kernel.counts.sent
-        self.open: set[Connection] = set()
-        self._gone: asyncio.Event | None = None
-        self._watch: Timer | None = None
-
-    def new(self) -> Connection:
-        """A connection for a transport that was just accepted."""
-        return Connection(self)
-
-    def watch(self) -> None:
-        """Look who is silent, and again after :data:`LOOK_SECONDS`, until the server stops."""
-        idle = self.kernel.limits.idle_seconds
-        if idle:
-            patience = max(1, math.ceil(idle / LOOK_SECONDS))
-            for connection in list(self.open):
-                connection.watch(patience)
-        self._watch = self.kernel.clock.call_later(LOOK_SECONDS, self.watch)
-
-    def reconfigure(self, settings: StreamSettings) -> None:
-        """Go on with `settings` and the kernel's limits of now; streams that are open follow."""
-        self.settings = settings
-        for connection in list(self.open):
-            connection.reconfigure()
-
-    def close_all(self, error: StreamError) -> None:
-        """End every stream."""
-        if self._watch is not None:
-            self._watch.cancel()
-        for connection in list(self.open):
-            connection.close(error)
-
-    async def gone(self, seconds: float) -> None:
-        """Return once no connection is open, after `seconds` at most."""
-        if self.open:
-            self._gone = asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._gone.wait(), seconds)
-
-    def left(self, connection: Connection) -> None:
-        """A connection is gone."""
-        self.open.discard(connection)
-        if not self.open and self._gone is not None:
-            self._gone.set()
-
-
 class Connection:
     """One client. Its :class:`Stream` says what happened, the kernel what follows."""
 
     __slots__ = (
-        "_deadline", "_is_limited", "_is_lost", "_login", "_progress_at", "_rates", "_registration", "_shared",
-        "_silence", "_started_at", "_stream", "_wire", "session",
+        "_deadline", "_is_limited", "_is_lost", "_login", "_rates", "_registration", "_shared", "_silence", "_stream",
+        "_wire", "session",
     )
 
     def __init__(self, shared: Connections) -> None:
@@ -147,7 +88,7 @@ class Connection:
         self._is_limited = False
         self._is_lost = False  # the client's side was closed without a good-bye
         self._silence = 0  # looks of the watch since anything came
-        self._deadline: Timer | None = None
+        self._deadline: Deadline | None = None  # until a resource is bound
         self.session: Session | None = None
 
     @property
@@ -162,9 +103,7 @@ class Connection:
         self._wire = transport
         self._stream = Stream(self._shared.settings, secure=transport.is_secure)
         self._shared.open.add(self)
-        kernel = self._shared.kernel
-        self._started_at = self._progress_at = kernel.clock.monotonic()
-        self._deadline = kernel.clock.call_later(kernel.limits.negotiation_stall_seconds, self._check_deadline)
+        self._deadline = Deadline(self._shared.kernel, self.close)
 
     def tls_established(self) -> None:
         """See :class:`~xmppchat.network.transport.Handler`."""
@@ -255,7 +194,8 @@ class Connection:
                 self._negotiate(event)
 
     def _negotiate(self, event: Event) -> None:
-        self._progress()
+        if self._deadline is not None:
+            self._deadline.progress()
         match event:
             case StartTlsRequested():
                 self.flush()
@@ -464,25 +404,7 @@ class Connection:
             kernel, jid = self._shared.kernel, self.session.jid
             kernel.iq.request(jid, ping, lambda _: None, domain=jid.domain)
 
-    def _progress(self) -> None:
-        self._progress_at = self._shared.kernel.clock.monotonic()
-
-    def _check_deadline(self) -> None:
-        """Limit 2: negotiation has an end, and so has silence in it."""
-        kernel = self._shared.kernel
-        now = kernel.clock.monotonic()
-        rest, limit = min(
-            (self._started_at + kernel.limits.negotiation_seconds - now, "negotiation_seconds"),
-            (self._progress_at + kernel.limits.negotiation_stall_seconds - now, "negotiation_stall_seconds"),
-        )
-        if rest > 0:
-            self._deadline = kernel.clock.call_later(rest, self._check_deadline)
-            return
-        self._deadline = None
-        kernel.limit_counters.fired(limit)
-        self.close(ConnectionTimeout("log in faster"))
-
     def _stop_deadline(self) -> None:
         if self._deadline is not None:
-            self._deadline.cancel()
+            self._deadline.stop()
             self._deadline = None

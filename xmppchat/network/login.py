@@ -10,8 +10,9 @@ from xmppchat.core.authentication import Authenticator
 from xmppchat.core.kernel import Kernel
 from xmppchat.protocol.errors import ResourceConstraint, StreamError, StreamPolicyViolation, StreamResourceConstraint
 from xmppchat.protocol.sasl import Challenge, Exchange, Failure, NeedKeys, NeedPasswordCheck, Step, Success
-from xmppchat.protocol.stream import Phase, Stream
+from xmppchat.protocol.stream import Stream
 from xmppchat.protocol.stream_events import SaslAborted, SaslResponded, SaslStarted
+from xmppchat.protocol.stream_phases import Phase
 
 log = structlog.get_logger(__name__)
 

@@ -30,7 +30,7 @@ from prometheus_client.metrics_core import (
 
 from xmppchat.core.counts import Histogram
 from xmppchat.core.kernel import Hibernation, Kernel
-from xmppchat.network.c2s import Connections
+from xmppchat.network.connections import Connections
 
 MAX_BYTES = 8_192
 """The size of a request; what Prometheus sends has some 300 bytes."""

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import enum
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol import stream_management
@@ -26,7 +24,6 @@ from xmppchat.protocol.errors import (
     StreamNotAuthorized,
     StreamPolicyViolation,
     UnexpectedRequest,
-    UnsupportedStanzaType,
     UnsupportedVersion,
 )
 from xmppchat.protocol.namespaces import NS
@@ -44,38 +41,10 @@ from xmppchat.protocol.stream_events import (
     StartTlsRequested,
     StreamEnded,
 )
-from xmppchat.protocol.stream_features import CORE_FEATURES, Fact, StreamFeature, build_features
-from xmppchat.protocol.xmlreader import CLOSED, TRUSTED, UNTRUSTED, Item, ReaderLimits, StreamHeader, XmlReader
-
-
-class Phase(enum.Enum):
-    """Where a stream stands. OPENING is any moment at which only a stream header may come."""
-
-    OPENING = "opening"
-    PLAIN = "plain"  # header exchanged, no TLS yet
-    STARTTLS = "starttls"  # <proceed/> sent, the transport does the handshake
-    SECURE = "secure"  # TLS, not authenticated
-    AUTHENTICATING = "authenticating"  # a SASL exchange is open
-    AUTHENTICATED = "authenticated"  # no resource yet
-    BINDING = "binding"  # a resource, or a former session, was asked for
-    BOUND = "bound"  # stanzas flow
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True)
-class StreamSettings:
-    """What a stream must know of the server it belongs to; shared by all streams of a listener."""
-
-    is_served: Callable[[str], bool]
-    new_id: Callable[[], str]
-    mechanisms: Callable[[Collection[str]], Sequence[str]]  # channel bindings that work -> SASL mechanisms
-    features: tuple[StreamFeature, ...] = CORE_FEATURES
-    trusted_limits: ReaderLimits = TRUSTED
-    untrusted_limits: ReaderLimits = UNTRUSTED
-    nonzas: Collection[tuple[str, str]] = ()  # (namespace, name) of what may come between stanzas
-    untrusted_total: int = 65_536  # bytes before authentication (reliability.md, limit 3)
-    #: ``<stream:features/>`` as text, by what it depends on (see :class:`StreamFeature`): a few entries.
-    built_features: dict[tuple[str, Fact, tuple[str, ...], bool], str] = field(default_factory=dict)
+from xmppchat.protocol.stream_features import Fact, build_features
+from xmppchat.protocol.stream_phases import UNEXPECTED, Phase
+from xmppchat.protocol.stream_settings import StreamSettings
+from xmppchat.protocol.xmlreader import CLOSED, Item, StreamHeader, XmlReader
 
 
 class Stream:
@@ -427,17 +396,6 @@ TABLE: Mapping[tuple[Phase, str, str], Action] = {
     (Phase.AUTHENTICATED, NS.CLIENT, "iq"): Stream._bind,
     (Phase.AUTHENTICATED, NS.STREAM_MANAGEMENT, "resume"): Stream._resume,
     (Phase.AUTHENTICATED, NS.STREAM_MANAGEMENT, "enable"): Stream._enable_too_early,
-}
-
-#: What anything else is in each phase.
-UNEXPECTED: Mapping[Phase, type[StreamError]] = {
-    Phase.PLAIN: StreamPolicyViolation,  # no feature before TLS (V-11)
-    Phase.STARTTLS: StreamPolicyViolation,
-    Phase.SECURE: StreamNotAuthorized,
-    Phase.AUTHENTICATING: StreamNotAuthorized,
-    Phase.AUTHENTICATED: StreamNotAuthorized,
-    Phase.BINDING: StreamNotAuthorized,
-    Phase.BOUND: UnsupportedStanzaType,
 }
 
 

@@ -1,0 +1,73 @@
+"""All connections of clients: what they share, who is there, who is silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from typing import Any
+
+from xmppchat.core.authentication import Authenticator
+from xmppchat.core.kernel import Kernel
+from xmppchat.core.runtime import Timer
+from xmppchat.network.c2s import Connection
+from xmppchat.protocol.errors import StreamError
+from xmppchat.protocol.stream_settings import StreamSettings
+
+#: How often it is looked at who is silent, s.
+LOOK_SECONDS = 30.0
+
+
+class Connections:
+    """What all c2s connections share: settings, the books on logins, who is connected."""
+
+    def __init__(
+        self, kernel: Kernel, settings: StreamSettings, authenticator: Authenticator, contexts: Any
+    ) -> None:
+        self.kernel = kernel
+        self.settings = settings
+        self.authenticator = authenticator
+        self.contexts = contexts
+        self.sent = kernel.counts.sent
+        self.open: set[Connection] = set()
+        self._gone: asyncio.Event | None = None
+        self._watch: Timer | None = None
+
+    def new(self) -> Connection:
+        """A connection for a transport that was just accepted."""
+        return Connection(self)
+
+    def watch(self) -> None:
+        """Look who is silent, and again after :data:`LOOK_SECONDS`, until the server stops."""
+        idle = self.kernel.limits.idle_seconds
+        if idle:
+            patience = max(1, math.ceil(idle / LOOK_SECONDS))
+            for connection in list(self.open):
+                connection.watch(patience)
+        self._watch = self.kernel.clock.call_later(LOOK_SECONDS, self.watch)
+
+    def reconfigure(self, settings: StreamSettings) -> None:
+        """Go on with `settings` and the kernel's limits of now; streams that are open follow."""
+        self.settings = settings
+        for connection in list(self.open):
+            connection.reconfigure()
+
+    def close_all(self, error: StreamError) -> None:
+        """End every stream."""
+        if self._watch is not None:
+            self._watch.cancel()
+        for connection in list(self.open):
+            connection.close(error)
+
+    async def gone(self, seconds: float) -> None:
+        """Return once no connection is open, after `seconds` at most."""
+        if self.open:
+            self._gone = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), seconds)
+
+    def left(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self.open.discard(connection)
+        if not self.open and self._gone is not None:
+            self._gone.set()
