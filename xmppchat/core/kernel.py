@@ -201,15 +201,31 @@ class Kernel:
         stanza.from_ = sender
         if not stanza.lang:
             stanza.lang = session.lang  # RFC 6120 §4.7.4
-        to = stanza.to
         number = 0 if management is None else management.received()
+        intake = session.intake
+        if intake is not None and intake.take(
+            stanza, lambda is_new: self._taken(session, stanza, number, is_new=is_new)
+        ):
+            session.hold()
+        else:
+            self._admit(session, stanza, number)
+
+    def _taken(self, session: Session, stanza: Stanza, number: int, *, is_new: bool) -> None:
+        session.unhold()
+        if is_new and (not session.is_closed or stanza.kind == "message"):
+            self._admit(session, stanza, number)
+        else:
+            Turn(self.gate, session, number).commit()  # acknowledged as what it repeats
+
+    def _admit(self, session: Session, stanza: Stanza, number: int) -> None:
+        to = stanza.to
         is_cold = to is not None and self.router.is_cold(to)
         if is_cold and to is not None:
             # Nothing is begun before the recipient is in memory, so no change waits half made. What is for others
             # goes on (ADR 4: only the lane is parked); what is for the same recipient comes behind, in order.
             session.hold()
             waiting = _Waiting(stanza, number)
-            if management is not None:
+            if number:
                 self._queue(session, waiting)
             self.directory.load(to, lambda _: self._loaded(session, waiting))
         elif session.lane and stanza.kind == "message":

@@ -44,6 +44,8 @@ from xmppchat.components.archive import query, results, stanza_ids, store
 from xmppchat.components.archive.conversations import DELETE_MARKS, ReadMarks, conversations
 from xmppchat.components.archive.policy import EVERYTHING, judge
 from xmppchat.components.archive.preferences import PREFERENCES
+from xmppchat.components.archive.resends import Window, message_id
+from xmppchat.components.archive.retractions import Retractions
 from xmppchat.components.archive.slots import QuerySlots
 from xmppchat.components.archive.upkeep import Upkeep
 from xmppchat.core import events
@@ -82,8 +84,6 @@ from xmppchat.protocol.xmlreader import parse_stored
 
 #: Messages in a page where the client did not say how many (limit 25).
 DEFAULT_PAGE: Final = 50
-#: Characters of a message's own id that are worth to be remembered; nobody makes longer ones.
-MAX_MESSAGE_ID: Final = 500
 
 _TO_ONESELF: Final = NotArchived("a message to oneself is one row, made where it arrives")
 _NOBODY: Final = NotArchived("nobody sent it")
@@ -106,9 +106,13 @@ class Archive(Component[ArchiveConfig]):
     """Stores messages, says where, and answers queries."""
 
     name = "archive"
-    implements = (Xep(313, "1.1.3"), Xep(59, "1.0"), Xep(82, "1.1.1"), Xep(359, "0.7.0"), Xep(334, "1.0.0"))
+    implements = (
+        Xep(59, "1.0"), Xep(82, "1.1.1"), Xep(313, "1.1.3"), Xep(334, "1.0.0"), Xep(359, "0.7.0"),
+        Xep(424, "0.4.2", note="tombstones in the archives of accounts"),
+    )
     features = (
         Feature(NS.ARCHIVE, at=ACCOUNT), Feature(NS.ARCHIVE_EXTENDED, at=ACCOUNT), Feature(NS.STANZA_IDS, at=ACCOUNT),
+        Feature(NS.RETRACT_TOMBSTONE, at=ACCOUNT),
     )
     provides = (ArchiveService,)
     requires = (RosterService,)
@@ -121,6 +125,7 @@ class Archive(Component[ArchiveConfig]):
         self._slots = QuerySlots(self.kernel)
         self._upkeep = Upkeep(self.kernel)
         self._marks = ReadMarks(self.kernel)
+        self._retractions = Retractions(self.kernel)
         self._form = query.form()
         self._hosts = frozenset(self.kernel.hosts)
 
@@ -192,6 +197,9 @@ class Archive(Component[ArchiveConfig]):
             if refusal:
                 return NotArchived(refusal)
         number = self.kernel.ids.sortable()
+        if content.is_retraction:
+            at = query.time_of(number)
+            passage.turn.effect(self._retractions.note, account.id, peer.bare, flags, stanza, at)
         passage.turn.write(None, store.INSERT, {
             "id": number, "account_id": account.id, "flags": flags | store.READABLE if content.is_readable else flags,
             "peer": peer.bare, "resource": peer.resource, "message_id": message_id(stanza),
@@ -269,6 +277,11 @@ class Archive(Component[ArchiveConfig]):
         await self.kernel.gate.committed(max(account.last_ticket, session.last_ticket))
 
     # --- sessions, accounts ------------------------------------------------------------------------------------------
+
+    @on(events.ResourceBound)
+    def watch(self, event: events.ResourceBound) -> None:
+        """It may send again what another one sent (reliability.md C2); a session that is resumed is no new one."""
+        event.session.intake = Window(self.kernel, event.session)
 
     @on(events.SessionEnded)
     def forget(self, event: events.SessionEnded) -> None:
@@ -358,7 +371,7 @@ class Archive(Component[ArchiveConfig]):
         after: int | None = None
         while True:
             page = await self._archives.page(account.id, store.Selection(low=after or 0), store.CHUNK)
-            children += filter(None, (results.result_xml(row, "") for row in page.rows))
+            children += filter(None, (results.result(row, "") for row in page.rows))
             if page.is_complete:
                 return [Element("archive", NS.PORTABLE_ARCHIVE, None, children)] if children else []
             after = page.rows[-1].id
@@ -370,10 +383,3 @@ def _session(request: IqRequest) -> Session:
         raise ServiceUnavailable("")
     request.session.uses_archive = True
     return request.session
-
-
-def message_id(stanza: Stanza) -> str:
-    """What its sender calls a message: origin-id (XEP-0359 §3.2), or else the id; "" for none."""
-    origin = stanza.find("origin-id", NS.STANZA_IDS)
-    found = (origin.get("id") if origin is not None else "") or stanza.id
-    return found if len(found) <= MAX_MESSAGE_ID else ""

@@ -14,7 +14,7 @@ import structlog
 
 from xmppchat.components.archive.query import id_text, time_of
 from xmppchat.jid import JID
-from xmppchat.protocol.element import Element, Serialised, escape_attribute, text_element
+from xmppchat.protocol.element import Element, Serialised
 from xmppchat.protocol.moments import timestamp
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
@@ -38,23 +38,22 @@ def message_text(row: Any) -> str | None:
     return None
 
 
-def result_xml(row: Any, query_id: str) -> Serialised | None:
+def result(row: Any, query_id: str) -> Element | None:
     """``<result/>`` with the message of a row, None where the row is damaged."""
     text = message_text(row)
     if text is None:
         return None
-    number = row.id
-    query = f" queryid='{escape_attribute(query_id)}'" if query_id else ""
-    return Serialised(
-        f"<result xmlns='{NS.ARCHIVE}'{query} id='{id_text(number)}'><forwarded xmlns='{NS.FORWARD}'>"
-        f"<delay xmlns='{NS.DELAY}' stamp='{timestamp(time_of(number))}'/>{text}</forwarded></result>"
+    forwarded = Serialised(
+        f"<forwarded xmlns='{NS.FORWARD}'><delay xmlns='{NS.DELAY}' stamp='{timestamp(time_of(row.id))}'/>"
+        f"{text}</forwarded>"
     )
+    return Element("result", NS.ARCHIVE, {"queryid": query_id or None, "id": id_text(row.id)}, (forwarded,))
 
 
 def results(rows: Iterable[Any], query_id: str, owner: JID, to: JID) -> Iterator[Stanza]:
     """A message for each row, from the archive of `owner`; damaged rows are left out."""
     for row in rows:
-        child = result_xml(row, query_id)
+        child = result(row, query_id)
         if child is not None:
             yield Stanza("message", from_=owner, to=to, children=(child,))
 
@@ -76,4 +75,4 @@ def metadata(ends: tuple[int, int] | None) -> Element:
 def tombstone(original: Stanza, retraction_id: str, at: int) -> Stanza:
     """What stands in the place of a retracted message (XEP-0424 §5): its header, and who took it back when."""
     attributes = {"id": retraction_id, "stamp": timestamp(at)}
-    return original.replace(children=(text_element("retracted", NS.RETRACT, "", attributes),))
+    return original.replace(children=(Element("retracted", NS.RETRACT, attributes),))

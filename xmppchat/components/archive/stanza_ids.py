@@ -32,13 +32,6 @@ def stamped(stanza: Stanza, owner: JID, number: int) -> Stanza:
     return stanza.with_child(Element("stanza-id", NS.STANZA_IDS, {"by": owner.bare, "id": id_text(number)}))
 
 
-def is_stamped(stanza: Stanza, owner: JID) -> bool:
-    """Whether a message that was stored behind :func:`without_ids` is in the archive of `owner`."""
-    return any(
-        child.is_named("stanza-id", NS.STANZA_IDS) and child.get("by") == owner.bare for child in stanza.elements()
-    )
-
-
 def _kept(children: Sequence[Element | str], is_forged: Forged) -> list[Element | str] | None:
     """`children` without forged ids; None where there is none."""
     kept: list[Element | str] = []

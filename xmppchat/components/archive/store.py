@@ -56,6 +56,20 @@ BY_MESSAGE_ID = (
     .where(_recent_of_peer.c.message_id == bindparam("message"))
     .order_by(_recent_of_peer.c.id.desc())
 )
+#: Sent messages that are remembered of one account, and rows among which they are looked for.
+MOST_SENT: Final = 500
+_recent = (
+    select(_rows.flags, _rows.peer, _rows.message_id)
+    .where(_of_account, _rows.id > bindparam("low"))
+    .order_by(_rows.id.desc())
+    .limit(2 * LOOK_BACK)
+    .subquery()
+)
+SENT_SINCE = (
+    select(_recent.c.peer, _recent.c.message_id)
+    .where(_recent.c.flags.bitwise_and(SENT) != 0, _recent.c.message_id != "")
+    .limit(MOST_SENT)
+)
 STANZAS = select(_rows.id, _rows.flags, _rows.stanza).where(_rows.id.in_(bindparam("ids", expanding=True)))
 
 #: Rows that are deleted in one ticket: a few ms of the writer's time.
