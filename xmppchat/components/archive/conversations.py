@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import CTE, bindparam, delete, func, insert, select
+from sqlalchemy import CTE, Integer, bindparam, delete, func, insert, select
 
 from xmppchat.components.archive import store
 from xmppchat.components.archive.query import id_text, time_of
@@ -41,7 +41,10 @@ _last = (
     select(func.max(_rows.id)).where(_of_account, _rows.peer == _peer).scalar_subquery().label("last_id")
 )
 CONVERSATIONS = (
-    select(_peer.label("peer"), _last).where(_peer.is_not(None)).order_by(_last.desc()).limit(bindparam("most"))
+    select(_peer.label("peer"), _last)
+    .where(_peer.is_not(None))
+    .order_by(_last.desc())
+    .limit(bindparam("most", type_=Integer))
 )
 _MARKS = select(_marks.peer, _marks.read_id).where(_marks.account_id == bindparam("account"))
 _NEWER = (

@@ -68,7 +68,7 @@ class Window:
         if not self._is_busy:
             if stanza.kind != "message":
                 return False
-            if self._count == MESSAGES or self._kernel.clock.monotonic() >= self._ends_at:
+            if self._count >= MESSAGES or self._kernel.clock.monotonic() >= self._ends_at:
                 self.end()
                 return False
             self._count += 1
@@ -76,6 +76,8 @@ class Window:
                 return False
             self._is_busy = True
             self._kernel.tasks.spawn(self._examine(), name="messages sent again")
+        else:
+            self._count += stanza.kind == "message"
         # Behind one that is looked at all wait, so that they stay in order; the session bounds how many.
         self._queue.append((stanza, go_on))
         return True

@@ -97,10 +97,10 @@ def _tombstone(row: Any, retraction: _Retraction) -> Stanza | None:
         original = Stanza.from_element(parse_stored(row.stanza))
     except (StreamError, MalformedAddress):
         return None  # damaged
-    if _is_private(original) or _is_private(retraction.stanza):
-        # Behind the bare JID of a room are many people (XEP-0424 §6).
-        if original.from_ != retraction.stanza.from_ or original.to != retraction.stanza.to:
-            return None
+    is_in_room = _is_private(original) or _is_private(retraction.stanza)
+    # Behind the bare JID of a room are many people (XEP-0424 §6).
+    if is_in_room and (original.from_, original.to) != (retraction.stanza.from_, retraction.stanza.to):
+        return None
     return tombstone(original, retraction.stanza.id, retraction.at)
 
 

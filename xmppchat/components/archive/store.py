@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import CTE, Select, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import CTE, Integer, Select, bindparam, delete, exists, func, insert, select, update
 
 from xmppchat.core.services import Reader
 from xmppchat.protocol.errors import ItemNotFound
@@ -79,7 +79,10 @@ OLDEST_OF_ACCOUNT = OLDEST.where(_of_account)
 DELETE_OLDEST = delete(schema.archive).where(_rows.id <= bindparam("up_to"))
 DELETE_OF_ACCOUNT = DELETE_OLDEST.where(_of_account)
 #: The newest row of an account that is one too many.
-BEYOND = select(_rows.id).where(_of_account).order_by(_rows.id.desc()).limit(1).offset(bindparam("messages"))
+BEYOND = (
+    select(_rows.id).where(_of_account).order_by(_rows.id.desc()).limit(1)
+    .offset(bindparam("messages", type_=Integer))
+)
 
 
 def _owners() -> CTE:
@@ -210,7 +213,7 @@ def page_statement(*, of_peer: bool, of_resource: bool, of_ids: bool, is_backwar
     """The query for one page of a selection of that kind."""
     statement = _where(select(_rows.id, _rows.stanza), of_peer, of_resource, of_ids)
     order = _rows.id.desc() if is_backwards else _rows.id
-    return statement.order_by(order).limit(bindparam("count"))
+    return statement.order_by(order).limit(bindparam("count", type_=Integer))
 
 
 @cache
