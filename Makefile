@@ -36,6 +36,11 @@ $(VENV)/.ready: pyproject.toml
 
 packages: ## install the foreign software of the tests and the benchmark (Debian, as root)
 	@scripts/install-packages test
+	@$(MAKE) --no-print-directory tests/clients/javascript/node_modules
+
+tests/clients/javascript/node_modules: tests/clients/javascript/package-lock.json
+	@npm ci --silent --no-audit --no-fund --ignore-scripts --prefix tests/clients/javascript
+	@touch $@
 
 test: setup packages check ## everything that must hold: style, types, layers, all tests
 	$(BIN)/python -m pytest tests

@@ -35,7 +35,7 @@ def run(server: Server, arguments: Sequence[str], *, core: int | None, timeout: 
     """Runs one scenario from `core` and returns its figures; raises GeneratorError when an error was seen."""
     command = [
         str(PROGRAM), "--host", server.host, "--port", str(server.port), "--domain", server.domain,
-        "--server-pid", str(server.pid), *arguments,
+        *(option for pid in server.pids for option in ("--server-pid", str(pid))), *arguments,
     ]  # fmt: skip
     own_cores = os.sched_getaffinity(0)
     try:

@@ -1,4 +1,6 @@
-"""What one relayed chat message costs inside the server: parse, route, serialise, without sockets and TLS.
+"""What one relayed chat message costs inside the server: parse, route, serialise, store, without sockets and TLS.
+
+Once for a message that nobody keeps, and once for one that goes into both archives, with all that its writes cost.
 
 Printed by ``make test``, so that a change which makes it dearer is seen: ``python -m bench.relay``.
 """
@@ -16,6 +18,8 @@ from xmppchat.testing.memory import MemoryClient, MemoryDriver
 
 MESSAGES = 5_000
 ROUNDS = 5
+#: Archived messages that are under way together; a busy server has so many in a transaction.
+TOGETHER = 50
 
 
 class Sink:
@@ -29,8 +33,8 @@ class Sink:
         self.count += data.count(b"<message")
 
 
-async def measure() -> list[float]:
-    """CPU a message in µs, one figure a round."""
+async def measure() -> dict[str, list[float]]:
+    """CPU a message in µs, one figure a round, by kind of message."""
     with tempfile.TemporaryDirectory() as directory:
         driver = MemoryDriver(Path(directory))
         await driver.start()
@@ -47,34 +51,38 @@ async def measure() -> list[float]:
         sink = Sink()
         juliet.feed = sink.feed  # type: ignore[method-assign]
         receive = romeo.transport.connection.received
-        messages = [_message(number) for number in range(MESSAGES)]
-        figures = []
-        for _ in range(ROUNDS):
-            started = time.process_time()
-            for message in messages:
-                receive(message)
-            figures.append((time.process_time() - started) / MESSAGES * 1e6)
-        assert sink.count == MESSAGES * ROUNDS, "a message was not relayed"
+        figures: dict[str, list[float]] = {}
+        for kind, hint in (("kept by nobody", "<no-store xmlns='urn:xmpp:hints'/>"), ("archived", "")):
+            messages = [_message(number, hint) for number in range(MESSAGES)]
+            figures[kind] = []
+            for _ in range(ROUNDS):
+                started = time.process_time()
+                for first in range(0, MESSAGES, TOGETHER):
+                    for message in messages[first : first + TOGETHER]:
+                        receive(message)
+                    await driver.server.kernel.gate.drained()
+                figures[kind].append((time.process_time() - started) / MESSAGES * 1e6)
+        assert sink.count == 2 * MESSAGES * ROUNDS, "a message was not relayed"
         await driver.stop()
         return figures
 
 
-def _message(number: int) -> bytes:
+def _message(number: int, hint: str) -> bytes:
     return (
         f"<message to='juliet@chat.example' type='chat' id='m{number:08}'><body>{'x' * 100}</body>"
         f"<origin-id xmlns='urn:xmpp:sid:0' id='m{number:08}'/>"
-        "<active xmlns='http://jabber.org/protocol/chatstates'/></message>"
+        f"<active xmlns='http://jabber.org/protocol/chatstates'/>{hint}</message>"
     ).encode()
 
 
 def main() -> None:
     """Print the figure."""
-    figures = asyncio.run(measure())
-    print(
-        f"CPU per relayed chat message, in process: {statistics.median(figures):.1f} µs "
-        f"(median of {ROUNDS} rounds of {MESSAGES}, {min(figures):.1f} to {max(figures):.1f}; "
-        f"Python {platform.python_version()})"
-    )
+    for kind, figures in asyncio.run(measure()).items():
+        print(
+            f"CPU per relayed chat message, {kind}: {statistics.median(figures):.1f} µs "
+            f"(median of {ROUNDS} rounds of {MESSAGES}, {min(figures):.1f} to {max(figures):.1f}; "
+            f"in process, Python {platform.python_version()})"
+        )
 
 
 if __name__ == "__main__":

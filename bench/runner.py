@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,17 +17,24 @@ from bench.generator import Figures, GeneratorError
 from bench.machine import choose_cores, machine_facts
 from bench.population import Population
 from bench.servers import (
+    ArchivingEjabberdServer,
+    ArchivingProsodyServer,
+    ArchivingXmppchatServer,
     DefaultLimitsXmppchatServer,
     EjabberdServer,
+    PostgresqlXmppchatServer,
     ProsodyServer,
     Server,
     ServerError,
+    SqliteEjabberdServer,
+    SqliteProsodyServer,
     TunedProsodyServer,
     XmppchatServer,
     free_host,
     make_certificate,
 )
-from bench.workloads import Workload, accounts_needed
+from bench.workload import Workload
+from bench.workloads import accounts_needed
 
 SERVERS: dict[str, type[Server]] = {
     server.name: server
@@ -36,6 +44,12 @@ SERVERS: dict[str, type[Server]] = {
         ProsodyServer,
         TunedProsodyServer,
         EjabberdServer,
+        ArchivingXmppchatServer,
+        PostgresqlXmppchatServer,
+        ArchivingProsodyServer,
+        SqliteProsodyServer,
+        ArchivingEjabberdServer,
+        SqliteEjabberdServer,
     )
 }
 
@@ -96,39 +110,40 @@ class Runner:
         self.results = Results(rounds, quick)
         self._server_cores, self._generator_core = choose_cores()
         self._certificate = make_certificate(directory / "tls", "bench.test")
-        self._registered: set[str] = set()
         self._populated: set[str] = set()
         self._broken: set[str] = set()
-        self._hosts: dict[str, str] = {}  # a server family keeps its address, and its accounts, for the whole run
+        self._hosts: dict[str, str] = {}  # a server family keeps its address for the whole run
 
     def run(self, servers: Sequence[type[Server]], workloads: Sequence[Workload]) -> Results:
         """Each round does each workload on all servers in turn; each round begins with another server."""
         if self._generator_core is None:
             print("one core only: server and generator share it, rates per second mean little", flush=True)
         for kind in servers:
-            self._register(kind)
+            self._describe(kind)
         for round_number in range(1, self.results.rounds + 1):
             shift = (round_number - 1) % len(servers)
             order = [*servers[shift:], *servers[:shift]]
             for workload in workloads:
                 for kind in order:
-                    if kind.family in self._broken or not self._applies(kind, workload):
+                    if kind.name not in workload.servers or kind.name in self._broken:
                         continue
                     self._record(self._measure_quietly(kind, workload, round_number))
         return self.results
 
-    @staticmethod
-    def _applies(kind: type[Server], workload: Workload) -> bool:
-        return workload.with_default_limits or kind is not DefaultLimitsXmppchatServer
-
-    def _server(self, kind: type[Server], population: Population | None = None) -> Server:
-        folder = kind.family if population is None else f"{kind.family}-{population.key}"
+    def _server(self, kind: type[Server], workload: Workload) -> Server:
+        population = workload.quick_population if self.quick else workload.population
+        population = population or Population(accounts_needed(self.quick))
+        folder = f"{_store(kind)}-{population.key}{'-fresh' if workload.is_fresh else ''}"
+        if folder in self._populated and not workload.is_fresh:
+            return self._new(kind, folder)
+        shutil.rmtree(self.directory / folder, ignore_errors=True)
         server = self._new(kind, folder)
-        if population is not None and folder not in self._populated:
-            print(f"{kind.title}: makes a database of {population.accounts:,} accounts", flush=True)
-            server.prepare()
-            server.populate(population)
-            self._populated.add(folder)
+        if not workload.is_fresh:
+            rows = f", {population.archived:,} archived messages each" if population.archived else ""
+            print(f"{kind.title}: makes a database of {population.accounts:,} accounts{rows}", flush=True)
+        server.prepare()
+        server.populate(population)
+        self._populated.add(folder)
         return server
 
     def _new(self, kind: type[Server], folder: str) -> Server:
@@ -140,28 +155,16 @@ class Runner:
             cores=self._server_cores,
         )
 
-    def _register(self, kind: type[Server]) -> None:
-        """Makes the accounts of a family, and notes version and configuration of each of its servers."""
-        if kind.family in self._broken:
-            return
+    def _describe(self, kind: type[Server]) -> None:
+        """Notes version and configuration of a server; one that is not there does nothing."""
         try:
             self.results.versions[kind.name] = kind.version() or "not installed"
-            server = self._server(kind)
+            server = self._new(kind, _store(kind))
             server.prepare()
             self.results.configs[kind.name] = server.config_text().replace(str(self.directory), "/DIRECTORY")
-            if kind.family in self._registered:
-                return
-            self._registered.add(kind.family)
-            n = accounts_needed(self.quick)
-            with self._server_with_open_limits(kind) as running:
-                figures = generator.run(running, ["register", "--n", str(n)], core=self._generator_core)
-            print(f"{kind.title}: {n} accounts made, {figures['registrations_per_s']:.0f} a second", flush=True)
-        except (ServerError, GeneratorError, OSError) as error:
-            self._broken.add(kind.family)
+        except (ServerError, OSError) as error:
+            self._broken.add(kind.name)
             self._fail(f"{kind.title}: {error}")
-
-    def _server_with_open_limits(self, kind: type[Server]) -> Server:
-        return self._server(XmppchatServer if kind is DefaultLimitsXmppchatServer else kind)
 
     def _measure_quietly(self, kind: type[Server], workload: Workload, round_number: int) -> Measurement:
         """The least disturbed of up to 1 + `retries` tries; never chosen by the result."""
@@ -177,11 +180,10 @@ class Runner:
 
     def _measure(self, kind: type[Server], workload: Workload, round_number: int) -> Measurement:
         arguments = workload.quick_arguments if self.quick else workload.arguments
-        population = workload.quick_population if self.quick else workload.population
         figures: Figures = {}
         error = ""
         try:
-            server = self._server(kind, population)
+            server = self._server(kind, workload)
             began = time.monotonic()
             with server:
                 start_s = time.monotonic() - began
@@ -211,7 +213,12 @@ class Runner:
             for figure in (*workload.main, *workload.also)
             if isinstance(value := measurement.figures.get(figure.key), float | int)
         ]
-        print(f"round {measurement.round}  {workload.name:14} {kind.title:25} {', '.join(shown)}", flush=True)
+        print(f"round {measurement.round}  {workload.name:16} {kind.title:25} {', '.join(shown)}", flush=True)
+
+
+def _store(kind: type[Server]) -> str:
+    """A name of what servers share that can use the same folder and accounts."""
+    return f"{kind.family}-{kind.archives}" if kind.archives else kind.family
 
 
 def run_in_temporary_folder(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
+from bench.managed_workloads import MANAGED_WORKLOADS
 from bench.population import Population
+from bench.workload import MESSAGES_WALL, P50, P99, WITH_LIMITS, Figure, Workload, sized
 
 IDLE_CONNECTIONS = 5000
 CONTACTS = 200
@@ -19,82 +18,42 @@ COLD_ACCOUNTS = 100_000
 QUICK_COLD_ACCOUNTS = 500
 QUICK_LOGIN_USERS = 150
 
+_MESSAGES = Figure("msgs_per_server_cpu_s", "messages / server CPU s", aims={"prosody": 1.5, "ejabberd": 1.0})
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A figure of the generator's answer, as the tables show it."""
-
-    key: str
-    title: str
-    digits: int = 0
-    more_is_better: bool = True
-    aims: Mapping[str, float] = field(default_factory=dict)
-    """By rival: the ratio xmppchat / rival that is aimed at, at least or (where less is better) at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """One piece of work that every server does."""
-
-    name: str
-    title: str
-    text: str
-    arguments: tuple[str, ...]
-    quick_arguments: tuple[str, ...]
-    main: tuple[Figure, ...]
-    also: tuple[Figure, ...] = ()
-    with_default_limits: bool = False
-    """Also done by xmppchat with its default limits."""
-    population: Population | None = None
-    quick_population: Population | None = None
-    """What is in the database from the beginning, in a folder of its own; None: the accounts of the other work."""
-
-
-_P50 = Figure("p50_ms", "p50 ms", 2, more_is_better=False)
-_P99 = Figure("p99_ms", "p99 ms", 2, more_is_better=False)
-_MESSAGE_AIMS = {"prosody": 1.5, "ejabberd": 1.0}
-_MESSAGES = Figure("msgs_per_server_cpu_s", "messages / server CPU s", aims=_MESSAGE_AIMS)
-_MESSAGES_WALL = Figure("msgs_per_s", "messages / s")
-
-
-def _sized(scenario: str, full: str, quick: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return (scenario, *full.split()), (scenario, *quick.split())
-
-
-WORKLOADS = (
+WORKLOADS: tuple[Workload, ...] = (
     Workload(
         "throughput-16",
         "Chat messages, 50 pairs, 16 in flight each",
         "50 clients write to 50 others, TLS; a delivery releases the next message (about 300 bytes). What is "
         "ready together is written together, by the generator as by a busy client.",
-        *_sized(
+        *sized(
             "throughput",
             "--pairs 50 --window 16 --seconds 10",
             "--pairs 20 --window 16 --seconds 2 --warmup 1",
         ),
         main=(_MESSAGES,),
-        also=(_MESSAGES_WALL, _P50, _P99),
-        with_default_limits=True,
+        also=(MESSAGES_WALL, P50, P99),
+        servers=WITH_LIMITS,
     ),
     Workload(
         "throughput-1",
         "Chat messages, 200 pairs, one in flight each",
         "The sterner case: one read, one TLS record and one write for every message, as with many clients "
         "that each say little.",
-        *_sized(
+        *sized(
             "throughput",
             "--pairs 200 --window 1 --seconds 10",
             "--pairs 50 --window 1 --seconds 2 --warmup 1",
         ),
         main=(_MESSAGES,),
-        also=(_MESSAGES_WALL, _P50, _P99),
+        also=(MESSAGES_WALL, P50, P99),
     ),
     Workload(
         "latency",
         "Latency at 500 messages a second",
         "50 pairs, open loop: a message counts from the time it was due, so a stall is not hidden.",
-        *_sized("latency", "--pairs 50 --rate 500 --seconds 10", "--pairs 20 --rate 200 --seconds 2 --warmup 1"),
-        main=(_P50, _P99),
+        *sized("latency", "--pairs 50 --rate 500 --seconds 10", "--pairs 20 --rate 200 --seconds 2 --warmup 1"),
+        main=(P50, P99),
         also=(
             Figure("p999_ms", "p99.9 ms", 2, more_is_better=False),
             Figure("msgs_per_server_cpu_s", "messages / server CPU s"),
@@ -106,25 +65,25 @@ WORKLOADS = (
         "Connect, STARTTLS (full handshake), SCRAM-SHA-1, bind, carbons, roster, presence and its echo, end "
         "of stream; 16 at a time. The generator keeps salted passwords, as clients do, and checks each server's "
         "signature.",
-        *_sized(
+        *sized(
             "login",
             f"--n {LOGIN_USERS} --conc 16 --seconds 10",
             f"--n {QUICK_LOGIN_USERS} --conc 16 --seconds 2",
         ),
         main=(Figure("logins_per_server_cpu_s", "logins / server CPU s", aims={"prosody": 2.0, "ejabberd": 2.0}),),
-        also=(Figure("logins_per_s", "logins / s"), _P50, _P99),
+        also=(Figure("logins_per_s", "logins / s"), P50, P99),
     ),
     Workload(
         "presence",
         f"Presence to {CONTACTS} contacts",
         "One user with mutual contacts, all online, changes its presence; the next change waits until all were told.",
-        *_sized(
+        *sized(
             "presence",
             f"--first {IDLE_CONNECTIONS} --contacts {CONTACTS} --seconds 10",
             f"--first {QUICK_IDLE_CONNECTIONS} --contacts {QUICK_CONTACTS} --seconds 2 --warmup 1",
         ),
         main=(Figure("deliveries_per_server_cpu_s", "deliveries / server CPU s", aims={"ejabberd": 1.0}),),
-        also=(Figure("deliveries_per_s", "deliveries / s"), _P50, _P99),
+        also=(Figure("deliveries_per_s", "deliveries / s"), P50, P99),
     ),
     Workload(
         "idle",
@@ -132,7 +91,7 @@ WORKLOADS = (
         "Growth of the server's resident memory per connection: each its own account, logged in, presence "
         "sent, roster read; measured 10 s after the last one came. The first 50 are not counted (what is "
         "loaded once).",
-        *_sized(
+        *sized(
             "idle",
             f"--n {IDLE_CONNECTIONS} --conc 32 --settle 10",
             f"--n {QUICK_IDLE_CONNECTIONS} --settle 2",
@@ -148,7 +107,7 @@ WORKLOADS = (
         f"Memory of {ONLINE:,} online accounts with {ONLINE_CONTACTS} contacts",
         f"As before, but each account has {ONLINE_CONTACTS} mutual contacts, who all come online too: rosters, and "
         "presence to all of them at each login.",
-        *_sized("idle", f"--n {ONLINE} --conc 16 --settle 10", f"--n {QUICK_ONLINE} --settle 2"),
+        *sized("idle", f"--n {ONLINE} --conc 16 --settle 10", f"--n {QUICK_ONLINE} --settle 2"),
         main=(Figure("rss_kb_per_conn", "KiB / account", 1, more_is_better=False),),
         also=(
             Figure("rss_mib", "MiB in all", 1, False),
@@ -163,12 +122,13 @@ WORKLOADS = (
         f"Cold start with {COLD_ACCOUNTS:,} accounts",
         "From the start of the program to the first answer on its port; the database holds the accounts, without "
         "contacts. The files are in the system's cache. Then two of them log in.",
-        *_sized("idle", "--n 2 --settle 2", "--n 2 --settle 1"),
+        *sized("idle", "--n 2 --settle 2", "--n 2 --settle 1"),
         main=(Figure("start_s", "s to the first answer", 2, more_is_better=False),),
         also=(Figure("rss_mib", "MiB then", 1, False),),
         population=Population(COLD_ACCOUNTS),
         quick_population=Population(QUICK_COLD_ACCOUNTS),
     ),
+    *MANAGED_WORKLOADS,
 )
 
 

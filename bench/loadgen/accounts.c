@@ -9,13 +9,13 @@ void scenario_register(struct run *run)
     const struct options *o = &run->options;
     struct crowd crowd = {0};
     json_open("register");
-    struct usage from = usage_read(o->server_pid);
+    struct usage from = usage_read(o->server_pids);
     crowd_enter(&crowd, run, o->n, GOAL_REGISTER);
     crowd_leave(&crowd);
-    struct usage to = usage_read(o->server_pid);
+    struct usage to = usage_read(o->server_pids);
     json_count("accounts", crowd.ready);
-    json_rate("registrations", crowd.ready, &from, &to, o->server_pid > 0);
-    json_usage(&from, &to, o->server_pid > 0);
+    json_rate("registrations", crowd.ready, &from, &to, o->server_pids[0] > 0);
+    json_usage(&from, &to, o->server_pids[0] > 0);
     run_close(run);
 }
 
@@ -102,7 +102,7 @@ void scenario_login(struct run *run)
     logins->slots = need(logins->size, sizeof *logins->slots);
     json_open("login");
     json_count("concurrency", o->concurrency);
-    struct usage from = usage_read(o->server_pid), to = from;
+    struct usage from = usage_read(o->server_pids), to = from;
     uint64_t done = 0;
     if (run->errors == 0) {
         /* Everybody once: afterwards all keys are cached, as in clients that have been there before. */
@@ -111,19 +111,19 @@ void scenario_login(struct run *run)
         uint64_t before = logins->done;
         histogram_clear(&logins->login_ns);
         histogram_clear(&logins->close_ns);
-        from = usage_read(o->server_pid);
+        from = usage_read(o->server_pids);
         log_in_until(run, logins, now_ns() + seconds_ns(o->seconds), UINT64_MAX);
         finish_logins(run, logins); /* their cost is in, so they count */
-        to = usage_read(o->server_pid);
+        to = usage_read(o->server_pids);
         done = logins->done - before;
         if (logins->closed_in_order != logins->done)
             run_error(run, "%lu streams were not ended in order",
                       (unsigned long)(logins->done - logins->closed_in_order));
     }
-    json_rate("logins", done, &from, &to, o->server_pid > 0);
+    json_rate("logins", done, &from, &to, o->server_pids[0] > 0);
     json_latency(&logins->login_ns);
     json_number("close_p50_ms", histogram_ms(&logins->close_ns, 0.5));
-    json_usage(&from, &to, o->server_pid > 0);
+    json_usage(&from, &to, o->server_pids[0] > 0);
     run_close(run);
 }
 
@@ -144,22 +144,22 @@ void scenario_idle(struct run *run)
     struct memory few = {0, 0}, all = {0, 0};
     json_open("idle");
     crowd_init(&crowd, run, o->n);
-    struct usage from = usage_read(o->server_pid), to = from;
+    struct usage from = usage_read(o->server_pids), to = from;
     bool entered = crowd_enter_until(&crowd, early, GOAL_LOGIN);
     wait_quietly(run, &crowd, o->settle / 4);
-    if (o->server_pid)
-        few = memory_read(o->server_pid);
+    if (o->server_pids[0])
+        few = memory_read(o->server_pids);
     if (entered) {
-        from = usage_read(o->server_pid);
+        from = usage_read(o->server_pids);
         entered = crowd_enter_until(&crowd, o->n, GOAL_LOGIN);
-        to = usage_read(o->server_pid);
+        to = usage_read(o->server_pids);
         wait_quietly(run, &crowd, o->settle);
     }
-    if (o->server_pid)
-        all = memory_read(o->server_pid);
+    if (o->server_pids[0])
+        all = memory_read(o->server_pids);
     unsigned counted = crowd.ready - crowd.over - early;
     json_count("connections", crowd.ready - crowd.over);
-    if (entered && o->server_pid && counted > 0) {
+    if (entered && o->server_pids[0] && counted > 0) {
         json_number("rss_kb_per_conn", (all.rss_kib - few.rss_kib) / counted);
         json_number("pss_kb_per_conn", (all.pss_kib - few.pss_kib) / counted);
         json_number("rss_mib", all.rss_kib / 1024);
@@ -168,6 +168,6 @@ void scenario_idle(struct run *run)
     if (entered)
         json_number("connect_all_s", (double)(to.wall - from.wall) / 1e9);
     crowd_leave(&crowd);
-    json_usage(&from, &to, o->server_pid > 0);
+    json_usage(&from, &to, o->server_pids[0] > 0);
     run_close(run);
 }

@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* 100 bytes, so that a message has about 300 in all. */
-static const char body[] = "The quick brown fox jumps over the lazy dog, then sits down in the shade and "
-                           "thinks about tomorrow ...";
+const char chat_body[] = "The quick brown fox jumps over the lazy dog, then sits down in the shade and "
+                        "thinks about tomorrow ...";
 
 void chat_send(struct chat *chat, struct pair *pair, uint64_t since)
 {
@@ -22,11 +21,11 @@ void chat_send(struct chat *chat, struct pair *pair, uint64_t since)
     char id[40];
     int length = snprintf(id, sizeof id, "m%05u-%013llu", (unsigned)(pair - chat->pairs),
                           (unsigned long long)number);
-    conn_printf(&pair->sender->conn,
+    session_send(pair->sender,
                 "<message to='%s' type='chat' id='%.*s'><body>%s</body>"
                 "<origin-id xmlns='urn:xmpp:sid:0' id='%.*s'/>"
                 "<active xmlns='http://jabber.org/protocol/chatstates'/></message>",
-                pair->to, length, id, body, length, id);
+                pair->to, length, id, chat_body, length, id);
 }
 
 static void arrive(struct chat *chat, struct pair *pair, uint64_t number)
@@ -54,13 +53,27 @@ static void arrive(struct chat *chat, struct pair *pair, uint64_t number)
         chat->arrived(chat, pair);
 }
 
+/* A row of a receiver's archive, asked for at the end. */
+static void found(struct pair *pair, const struct mam_answer *row)
+{
+    char last[40];
+    int length = snprintf(last, sizeof last, "m%05u-%013llu", row->number - 1, (unsigned long long)pair->next - 1);
+    struct slice id = xml_attribute(row->message, "id");
+    pair->in_archive = slice_starts(id, last, (size_t)length) && slice_is(xml_text(row->message, "body"), chat_body);
+}
+
 static void on_stanza(struct session *s, struct slice e)
 {
     struct chat *chat = s->owner;
+    struct mam_answer row;
     if (!xml_is(e, "message"))
         return;
     unsigned index = (unsigned)(s - chat->crowd.sessions) / 2;
     struct pair *pair = &chat->pairs[index];
+    if (mam_read(e, &row) == MAM_ROW && row.number == index + 1) {
+        found(pair, &row);
+        return;
+    }
     struct slice id = xml_attribute(e, "id"), from = xml_attribute(e, "from");
     unsigned sender;
     unsigned long long number;
@@ -73,9 +86,11 @@ static void on_stanza(struct session *s, struct slice e)
     text[id.len] = 0;
     if (slice_is(xml_attribute(e, "type"), "error"))
         run_error(chat->crowd.run, "%s: error message: %.*s", s->jid, (int)e.len, e.ptr);
-    else if (s != pair->receiver || !slice_is(from, pair->sender->jid) || !slice_is(xml_text(e, "body"), body)
+    else if (s != pair->receiver || !slice_is(from, pair->sender->jid) || !slice_is(xml_text(e, "body"), chat_body)
              || sscanf(text, "m%u-%llu", &sender, &number) != 2 || sender != index)
         run_error(chat->crowd.run, "%s: a message that is not its: %.*s", s->jid, (int)e.len, e.ptr);
+    else if (s->run->options.archived && !xml_find(e, "stanza-id").ptr)
+        run_error(chat->crowd.run, "%s: a message that is not archived: %.*s", s->jid, (int)e.len, e.ptr);
     else
         arrive(chat, pair, number);
 }
@@ -120,6 +135,29 @@ void chat_drain(struct chat *chat, double patience)
         }
     }
     chat->lost += open;
+}
+
+void chat_check_archive(struct chat *chat, double patience)
+{
+    uint64_t until = now_ns() + seconds_ns(patience);
+    unsigned asked = 0, missing = 1;
+    while (missing && now_ns() < until && chat->crowd.over == 0 && chat->crowd.run->errors == 0) {
+        /* A few at a time: it is no part of the measurement and must not need a queue in the server. */
+        unsigned answered = 0;
+        for (unsigned i = 0; i < asked; i++)
+            answered += chat->pairs[i].in_archive;
+        for (; asked < chat->size && asked - answered < 8; asked++) {
+            struct pair *pair = &chat->pairs[asked];
+            pair->in_archive = pair->next == 0;
+            if (pair->next)
+                mam_ask(pair->receiver, &(struct mam_query){.number = asked + 1, .newest = true, .max = 1});
+        }
+        missing = chat->size - answered;
+        if (missing)
+            loop_turn(&chat->crowd.run->loop, now_ns() + seconds_ns(0.05));
+    }
+    if (missing)
+        run_error(chat->crowd.run, "%u receivers do not find their last message in the archive", missing);
 }
 
 void chat_report(struct chat *chat)

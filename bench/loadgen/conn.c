@@ -128,13 +128,18 @@ void conn_send(struct conn *c, const char *bytes, size_t length)
     sent(c);
 }
 
+void conn_vprintf(struct conn *c, const char *format, va_list args)
+{
+    buffer_vprintf(&c->out, format, args);
+    sent(c);
+}
+
 void conn_printf(struct conn *c, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    buffer_vprintf(&c->out, format, args);
+    conn_vprintf(c, format, args);
     va_end(args);
-    sent(c);
 }
 
 void conn_restart_stream(struct conn *c)

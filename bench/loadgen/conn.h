@@ -59,6 +59,7 @@ void conn_start_tls(struct conn *c);
 /* The next thing from the peer is a new stream header. */
 void conn_restart_stream(struct conn *c);
 void conn_send(struct conn *c, const char *bytes, size_t length);
+void conn_vprintf(struct conn *c, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 void conn_printf(struct conn *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Closes and calls the handler's `closed`. */
 void conn_close(struct conn *c, const char *reason);

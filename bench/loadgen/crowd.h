@@ -8,6 +8,7 @@ struct crowd {
     struct run *run;
     struct session *sessions;
     unsigned size, next, ready, over;
+    unsigned cut; /* by the scenario, with session_cut */
     void (*stanza)(struct session *, struct slice stanza); /* may be NULL */
     struct histogram login_ns;
 };
@@ -17,6 +18,8 @@ bool crowd_enter(struct crowd *crowd, struct run *run, unsigned size, enum goal 
 /* As crowd_enter for the users up to `size` of a crowd that exists; for a crowd that enters in steps. */
 bool crowd_enter_until(struct crowd *crowd, unsigned size, enum goal goal);
 void crowd_init(struct crowd *crowd, struct run *run, unsigned size);
+/* Waits until the server has acknowledged everything; true without stream management, too. */
+bool crowd_settle(struct crowd *crowd, double patience);
 /* Ends all streams in order and frees the crowd. */
 void crowd_leave(struct crowd *crowd);
 

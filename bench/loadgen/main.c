@@ -15,6 +15,7 @@ static const struct {
 } scenarios[] = {
     {"register", scenario_register}, {"throughput", scenario_throughput}, {"latency", scenario_latency},
     {"login", scenario_login},       {"idle", scenario_idle},             {"presence", scenario_presence},
+    {"hibernate", scenario_hibernate}, {"archive", scenario_archive},     {"offline", scenario_offline},
 };
 
 void run_error(struct run *run, const char *format, ...)
@@ -33,6 +34,8 @@ void run_error(struct run *run, const char *format, ...)
 
 void run_close(struct run *run)
 {
+    if (run->options.sm)
+        json_count("acks", run->acks);
     json_count("errors", run->errors);
     if (run->errors)
         json_text("first_error", run->first_error);

@@ -18,7 +18,9 @@ static void turn_until(struct chat *chat, uint64_t until)
 static void finish(struct chat *chat, uint64_t received, const struct usage *from, const struct usage *to)
 {
     struct run *run = chat->crowd.run;
-    bool with_server = run->options.server_pid > 0;
+    bool with_server = run->options.server_pids[0] > 0;
+    if (run->errors == 0 && crowd_settle(&chat->crowd, 5) && run->options.archived)
+        chat_check_archive(chat, run->options.timeout);
     json_rate("msgs", received, from, to, with_server);
     json_latency(&chat->latency_ns);
     chat_report(chat);
@@ -34,7 +36,7 @@ void scenario_throughput(struct run *run)
     json_open("throughput");
     json_count("pairs", o->pairs);
     json_count("window", o->window);
-    struct usage from = usage_read(o->server_pid), to = from;
+    struct usage from = usage_read(o->server_pids), to = from;
     uint64_t received = 0;
     if (chat_enter(&chat, run, o->pairs, o->window)) {
         chat.arrived = send_next;
@@ -45,9 +47,9 @@ void scenario_throughput(struct run *run)
         turn_until(&chat, now_ns() + seconds_ns(o->warmup));
         histogram_clear(&chat.latency_ns);
         uint64_t before = chat.received;
-        from = usage_read(o->server_pid);
+        from = usage_read(o->server_pids);
         turn_until(&chat, now_ns() + seconds_ns(o->seconds));
-        to = usage_read(o->server_pid);
+        to = usage_read(o->server_pids);
         received = chat.received - before;
         sending = false;
         chat_drain(&chat, 5);
@@ -77,16 +79,16 @@ void scenario_latency(struct run *run)
     json_open("latency");
     json_count("pairs", o->pairs);
     json_number("rate", o->rate);
-    struct usage from = usage_read(o->server_pid), to = from;
+    struct usage from = usage_read(o->server_pids), to = from;
     uint64_t received = 0;
     if (chat_enter(&chat, run, o->pairs, 1024)) {
         send_at_rate(&chat, o->rate, o->warmup);
         chat_drain(&chat, 5);
         histogram_clear(&chat.latency_ns);
         uint64_t before = chat.received;
-        from = usage_read(o->server_pid);
+        from = usage_read(o->server_pids);
         send_at_rate(&chat, o->rate, o->seconds);
-        to = usage_read(o->server_pid);
+        to = usage_read(o->server_pids);
         chat_drain(&chat, 5);
         received = chat.received - before;
     }

@@ -15,14 +15,23 @@ static const char usage_text[] =
     "  login        --conc clients at a time log in completely and leave again\n"
     "  idle         --n clients log in and stay silent; memory of the server per connection\n"
     "  presence     one client with --contacts, all online, changes its presence over and over\n"
+    "  hibernate    --n clients log in and lose their connection; memory per session the server keeps\n"
+    "  archive      --n owners of --rows each ask for pages of --page, --clients of them at a time; --ask\n"
+    "               last: the newest page; with: the newest of one of --peers; all: everything, in order\n"
+    "  offline      --messages to a user who is away; time from its presence (--archived: from its first\n"
+    "               query of the archive) to the last of them\n"
     "\n"
     "  --host A --port N --domain D   the server, on 127.0.0.0/8 only (127.0.0.1, 5222, localhost)\n"
     "  --direct-tls | --no-tls        instead of STARTTLS\n"
     "  --sha256 | --plain             instead of SCRAM-SHA-1\n"
     "  --prefix P --password P        account names P0, P1, ... (u) and the password of all\n"
     "  --first N                      number of the first account used (0)\n"
-    "  --server-pid N                 measure CPU and memory of this process and its descendants\n"
-    "  --n N --pairs N --window N --contacts N --conc N --rate R\n"
+    "  --server-pid N                 measure CPU and memory of this process and its descendants; may be given\n"
+    "                                 again, for the server's database\n"
+    "  --sm                           stream management (XEP-0198), <r/> after every --sm-every stanzas (4)\n"
+    "  --archived                     the server archives: messages carry its id, the last ones are looked up\n"
+    "  --n N --pairs N --window N --contacts N --conc N --rate R --rows N --peers N --page N --clients N\n"
+    "  --messages N --ask last|with|all\n"
     "  --seconds S --warmup S         time measured, and before it\n"
     "  --settle S                     idle: quiet time before memory is read\n"
     "  --sources N                    number of source addresses, 127.0.0.1 and up (8)\n"
@@ -31,7 +40,7 @@ static const char usage_text[] =
     "\n"
     "Prints one line of JSON; exit status 0 only if no error was seen.\n";
 
-static void refuse(const char *message)
+_Noreturn static void refuse(const char *message)
 {
     fprintf(stderr, "loadgen: %s; see loadgen --help\n", message);
     exit(2);
@@ -40,7 +49,8 @@ static void refuse(const char *message)
 enum {
     OPT_HOST = 256, OPT_PORT, OPT_DOMAIN, OPT_DIRECT, OPT_NO_TLS, OPT_SHA256, OPT_PLAIN, OPT_PREFIX,
     OPT_PASSWORD, OPT_FIRST, OPT_PID, OPT_N, OPT_PAIRS, OPT_WINDOW, OPT_CONTACTS, OPT_CONC, OPT_RATE,
-    OPT_SECONDS, OPT_WARMUP, OPT_SETTLE, OPT_SOURCES, OPT_TIMEOUT, OPT_NO_COALESCE, OPT_HELP
+    OPT_SECONDS, OPT_WARMUP, OPT_SETTLE, OPT_SOURCES, OPT_TIMEOUT, OPT_NO_COALESCE, OPT_SM, OPT_SM_EVERY,
+    OPT_ARCHIVED, OPT_ROWS, OPT_PEERS, OPT_PAGE, OPT_CLIENTS, OPT_MESSAGES, OPT_ASK, OPT_HELP
 };
 
 static const struct option long_options[] = {
@@ -56,6 +66,11 @@ static const struct option long_options[] = {
     {"warmup", 1, NULL, OPT_WARMUP},     {"settle", 1, NULL, OPT_SETTLE},
     {"sources", 1, NULL, OPT_SOURCES},   {"timeout", 1, NULL, OPT_TIMEOUT},
     {"no-coalesce", 0, NULL, OPT_NO_COALESCE}, {"help", 0, NULL, OPT_HELP},
+    {"sm", 0, NULL, OPT_SM},             {"sm-every", 1, NULL, OPT_SM_EVERY},
+    {"archived", 0, NULL, OPT_ARCHIVED}, {"rows", 1, NULL, OPT_ROWS},
+    {"peers", 1, NULL, OPT_PEERS},       {"page", 1, NULL, OPT_PAGE},
+    {"clients", 1, NULL, OPT_CLIENTS},   {"messages", 1, NULL, OPT_MESSAGES},
+    {"ask", 1, NULL, OPT_ASK},
     {NULL, 0, NULL, 0},
 };
 
@@ -81,9 +96,30 @@ static bool take_flag(struct options *o, int option)
     case OPT_SHA256: o->mechanism = MECHANISM_SHA256; return true;
     case OPT_PLAIN: o->mechanism = MECHANISM_PLAIN; return true;
     case OPT_NO_COALESCE: o->coalesce = false; return true;
+    case OPT_SM: o->sm = true; return true;
+    case OPT_ARCHIVED: o->archived = true; return true;
     case OPT_HELP: fputs(usage_text, stdout); exit(0);
     default: return false;
     }
+}
+
+static void take_pid(struct options *o)
+{
+    unsigned n = 0;
+    while (o->server_pids[n] > 0)
+        n++;
+    if (n == SERVERS_MAX)
+        refuse("too many servers");
+    o->server_pids[n] = (pid_t)whole(1, 1u << 30);
+}
+
+static enum ask what_to_ask(void)
+{
+    static const char *const names[] = {"last", "with", "all"};
+    for (unsigned i = 0; i < 3; i++)
+        if (strcmp(optarg, names[i]) == 0)
+            return (enum ask)i;
+    refuse("--ask is last, with or all");
 }
 
 static bool take_text(struct options *o, int option)
@@ -102,7 +138,14 @@ static void take_number(struct options *o, int option)
     switch (option) {
     case OPT_PORT: o->port = whole(1, 65535); break;
     case OPT_FIRST: o->first = whole(0, 10000000); break;
-    case OPT_PID: o->server_pid = (pid_t)whole(1, 1u << 30); break;
+    case OPT_PID: take_pid(o); break;
+    case OPT_SM_EVERY: o->sm_every = whole(1, 10000); break;
+    case OPT_ROWS: o->rows = whole(1, 10000000); break;
+    case OPT_PEERS: o->peers = whole(1, 100000); break;
+    case OPT_PAGE: o->page = whole(1, 10000); break;
+    case OPT_CLIENTS: o->clients = whole(1, 10000); break;
+    case OPT_MESSAGES: o->messages = whole(1, 100000); break;
+    case OPT_ASK: o->ask = what_to_ask(); break;
     case OPT_N: o->n = whole(1, 1000000); break;
     case OPT_PAIRS: o->pairs = whole(1, 100000); break;
     case OPT_WINDOW: o->window = whole(1, 4096); break;
@@ -133,6 +176,7 @@ void options_parse(struct options *o, int argc, char **argv)
     *o = (struct options){
         .host = "127.0.0.1", .port = 5222, .domain = "localhost", .prefix = "u", .password = "bench-password",
         .n = 500, .pairs = 50, .window = 16, .contacts = 200, .concurrency = 16, .sources = 8,
+        .sm_every = 4, .rows = 1000, .peers = 10, .page = 50, .clients = 1, .messages = 1000,
         .seconds = 10, .warmup = 2, .rate = 500, .settle = 10, .timeout = 60, .coalesce = true,
     };
     int option;

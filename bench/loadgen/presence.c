@@ -58,7 +58,7 @@ static void read_roster(struct session *s, struct slice e)
 
 static void send_subscription(struct session *s, const char *type, const struct session *to)
 {
-    conn_printf(&s->conn, "<presence type='%s' to='%.*s'/>", type, (int)to->bare_length, to->jid);
+    session_send(s, "<presence type='%s' to='%.*s'/>", type, (int)to->bare_length, to->jid);
 }
 
 /* Says yes to a request, and asks back when it is the hub that asked. */
@@ -137,7 +137,7 @@ static bool change_presence(struct run *run, struct histogram *latency)
     uint64_t start = now_ns(), until = start + seconds_ns(run->options.timeout);
     fan.change++;
     fan.told_now = 0;
-    conn_printf(&fan.hub->conn, "<presence><show>%s</show><status>change-%llu</status></presence>",
+    session_send(fan.hub, "<presence><show>%s</show><status>change-%llu</status></presence>",
                 fan.change % 2 ? "away" : "chat", (unsigned long long)fan.change);
     while (fan.told_now < fan.contacts && fan.crowd.over == 0 && now_ns() < until)
         loop_turn(&run->loop, until);
@@ -159,14 +159,14 @@ void scenario_presence(struct run *run)
 {
     const struct options *o = &run->options;
     static struct histogram latency;
-    bool with_server = o->server_pid > 0;
+    bool with_server = o->server_pids[0] > 0;
     json_open("presence");
     json_count("contacts", o->contacts);
     fan.contacts = o->contacts;
     fan.state = need(o->contacts + 1, sizeof *fan.state);
     fan.seen = need(o->contacts + 1, sizeof *fan.seen);
     fan.crowd.stanza = on_stanza;
-    struct usage from = usage_read(o->server_pid), to = from;
+    struct usage from = usage_read(o->server_pids), to = from;
     uint64_t told = 0;
     crowd_init(&fan.crowd, run, o->contacts + 1);
     fan.hub = &fan.crowd.sessions[0];
@@ -174,9 +174,9 @@ void scenario_presence(struct run *run)
         change_for(run, o->warmup, &latency);
         histogram_clear(&latency);
         uint64_t before = fan.told;
-        from = usage_read(o->server_pid);
+        from = usage_read(o->server_pids);
         change_for(run, o->seconds, &latency);
-        to = usage_read(o->server_pid);
+        to = usage_read(o->server_pids);
         told = fan.told - before;
     }
     json_rate("deliveries", told, &from, &to, with_server);

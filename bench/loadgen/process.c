@@ -27,11 +27,11 @@ static pid_t parent_of(pid_t pid)
     return parent;
 }
 
-/* `root` and all its descendants that live now. */
-static unsigned family(pid_t root, pid_t *members)
+/* The processes named and all their descendants that live now. */
+static unsigned family(const pid_t *roots, pid_t *members)
 {
     static pid_t pids[FAMILY_MAX], parents[FAMILY_MAX];
-    unsigned n = 0, found = 1;
+    unsigned n = 0, found = 0;
     DIR *proc = opendir("/proc");
     for (struct dirent *entry; proc && n < FAMILY_MAX && (entry = readdir(proc));) {
         pid_t pid = atoi(entry->d_name);
@@ -42,7 +42,8 @@ static unsigned family(pid_t root, pid_t *members)
     }
     if (proc)
         closedir(proc);
-    members[0] = root;
+    for (; found < SERVERS_MAX && roots[found] > 0; found++)
+        members[found] = roots[found];
     for (unsigned i = 0; i < found; i++)
         for (unsigned j = 0; j < n && found < FAMILY_MAX; j++)
             if (parents[j] == members[i])
@@ -68,12 +69,12 @@ static double busy_ticks(void)
     return user + nice + system + irq + soft;
 }
 
-struct usage usage_read(pid_t server)
+struct usage usage_read(const pid_t *servers)
 {
     struct usage u = {.machine_busy = busy_ticks(), .own_cpu = clock_seconds(CLOCK_PROCESS_CPUTIME_ID)};
-    if (server > 0) {
+    if (servers[0] > 0) {
         pid_t members[FAMILY_MAX];
-        unsigned n = family(server, members);
+        unsigned n = family(servers, members);
         for (unsigned i = 0; i < n; i++) {
             clockid_t clock; /* of all threads, also those that ended, in nanoseconds */
             if (clock_getcpuclockid(members[i], &clock) == 0)
@@ -84,11 +85,19 @@ struct usage usage_read(pid_t server)
     return u;
 }
 
-struct memory memory_read(pid_t server)
+void usage_add(struct usage *total, const struct usage *from, const struct usage *to)
+{
+    total->wall += to->wall - from->wall;
+    total->server_cpu += to->server_cpu - from->server_cpu;
+    total->own_cpu += to->own_cpu - from->own_cpu;
+    total->machine_busy += to->machine_busy - from->machine_busy;
+}
+
+struct memory memory_read(const pid_t *servers)
 {
     struct memory m = {0, 0};
     pid_t members[FAMILY_MAX];
-    unsigned n = family(server, members);
+    unsigned n = family(servers, members);
     for (unsigned i = 0; i < n; i++) {
         char path[64], line[256];
         double value;

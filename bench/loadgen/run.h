@@ -11,6 +11,8 @@
 #include "stats.h"
 
 enum security { SECURITY_STARTTLS, SECURITY_DIRECT, SECURITY_NONE };
+/* What is asked of an archive: its newest page, the newest page of one peer, or all from the beginning. */
+enum ask { ASK_LAST, ASK_WITH, ASK_ALL };
 enum mechanism { MECHANISM_SHA1, MECHANISM_SHA256, MECHANISM_PLAIN };
 
 struct options {
@@ -18,10 +20,13 @@ struct options {
     struct sockaddr_in address;
     enum security security;
     enum mechanism mechanism;
-    pid_t server_pid; /* 0: measure no server */
-    unsigned port, first, n, pairs, window, contacts, concurrency, sources;
+    pid_t server_pids[SERVERS_MAX + 1]; /* ends with 0; empty: measure no server */
+    unsigned port, first, n, pairs, window, contacts, concurrency, sources, sm_every, rows, peers, page, clients, messages;
     double seconds, warmup, rate, settle, timeout;
     bool coalesce;
+    bool sm;       /* stream management in every session */
+    bool archived; /* every message must be found in the receiver's archive */
+    enum ask ask;
 };
 
 struct run {
@@ -29,6 +34,7 @@ struct run {
     struct loop loop;
     struct scram_keys *keys; /* by user number less options.first */
     unsigned users;          /* accounts this scenario uses */
+    unsigned long acks; /* <a/> received */
     unsigned long errors;
     char first_error[256];
 };
@@ -42,6 +48,6 @@ void run_close(struct run *run);
 
 typedef void scenario_function(struct run *run);
 scenario_function scenario_register, scenario_throughput, scenario_latency, scenario_login, scenario_idle,
-    scenario_presence;
+    scenario_presence, scenario_hibernate, scenario_archive, scenario_offline;
 
 #endif

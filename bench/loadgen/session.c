@@ -6,7 +6,7 @@
 
 #define NS_SASL "urn:ietf:params:xml:ns:xmpp-sasl"
 
-enum { AWAIT_CARBONS = 1, AWAIT_ROSTER = 2, AWAIT_PRESENCE = 4 };
+enum { AWAIT_CARBONS = 1, AWAIT_ROSTER = 2, AWAIT_PRESENCE = 4, AWAIT_SM = 8 };
 
 static const char *const mechanism_names[] = {"SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN"};
 
@@ -79,6 +79,9 @@ static void on_features(struct session *s, struct slice e)
         register_account(s);
     } else if (!s->authenticated) {
         authenticate(s, e);
+    } else if (s->goal == GOAL_RESUME) {
+        s->phase = PHASE_RESUME;
+        conn_printf(&s->conn, "<resume xmlns='" NS_SM "' h='%u' previd='%s'/>", s->sm.handled, s->sm.id);
     } else {
         s->phase = PHASE_BIND;
         conn_printf(&s->conn, "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
@@ -132,10 +135,31 @@ static void on_bind(struct session *s, struct slice e)
     memcpy(s->jid, jid.ptr, jid.len);
     s->jid[jid.len] = 0;
     s->phase = PHASE_START;
-    s->awaited = AWAIT_CARBONS | AWAIT_ROSTER | AWAIT_PRESENCE;
+    s->awaited = AWAIT_CARBONS | AWAIT_ROSTER;
+    s->sm = (struct sm){.requested = s->run->options.sm};
     /* What a client says first; in one write, as clients that do not wait for each answer do. */
-    conn_printf(&s->conn, "<iq type='set' id='carbons'><enable xmlns='urn:xmpp:carbons:2'/></iq>"
-                          "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq><presence/>");
+    if (s->sm.requested) {
+        s->awaited |= AWAIT_SM;
+        conn_printf(&s->conn, "<enable xmlns='" NS_SM "' resume='true'/>");
+    }
+    session_send(s, "<iq type='set' id='carbons'><enable xmlns='urn:xmpp:carbons:2'/></iq>");
+    session_send(s, "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>");
+    if (s->goal != GOAL_QUIET) {
+        s->awaited |= AWAIT_PRESENCE;
+        s->announced = now_ns();
+        session_send(s, "<presence/>");
+    }
+}
+
+static void on_resume(struct session *s, struct slice e)
+{
+    const char *error = "not resumed";
+    if (!xml_is(e, "resumed") || (error = sm_acknowledge(&s->sm, e))) {
+        fail(s, error, e);
+        return;
+    }
+    s->phase = PHASE_READY;
+    s->handler->ready(s);
 }
 
 static void on_register(struct session *s, struct slice e)
@@ -154,13 +178,45 @@ static void answer(struct session *s, struct slice e)
 {
     struct slice id = xml_attribute(e, "id"), from = xml_attribute(e, "from");
     bool known = slice_contains(e, "jabber:iq:roster") || slice_contains(e, "urn:xmpp:ping");
-    conn_printf(&s->conn, "<iq id='%.*s'", (int)id.len, id.ptr ? id.ptr : "");
+    char to[3200] = "";
     if (from.ptr)
-        conn_printf(&s->conn, " to='%.*s'", (int)from.len, from.ptr);
-    conn_printf(&s->conn, "%s",
-                known ? " type='result'/>"
+        snprintf(to, sizeof to, " to='%.*s'", (int)from.len, from.ptr);
+    session_send(s, "<iq id='%.*s'%s%s", (int)id.len, id.ptr ? id.ptr : "", to,
+                 known ? " type='result'/>"
                       : " type='error'><error type='cancel'><service-unavailable "
                         "xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>");
+}
+
+static void became_ready_after(struct session *s, unsigned answered)
+{
+    s->awaited &= ~answered;
+    if (s->awaited == 0) {
+        s->phase = PHASE_READY;
+        s->handler->ready(s);
+    }
+}
+
+/* Stream management's own elements; true if it was one. */
+static bool on_nonza(struct session *s, struct slice e)
+{
+    const char *error = NULL;
+    if (xml_is(e, "r")) {
+        conn_printf(&s->conn, "<a xmlns='" NS_SM "' h='%u'/>", s->sm.handled);
+    } else if (xml_is(e, "a")) {
+        s->run->acks++;
+        error = sm_acknowledge(&s->sm, e);
+    } else if (xml_is(e, "enabled")) {
+        error = sm_enable(&s->sm, e);
+    } else if (xml_is(e, "failed")) {
+        error = "stream management refused";
+    } else {
+        return false;
+    }
+    if (error)
+        fail(s, error, e);
+    else if (s->phase == PHASE_START && xml_is(e, "enabled"))
+        became_ready_after(s, AWAIT_SM);
+    return true;
 }
 
 static unsigned start_answered(struct session *s, struct slice e)
@@ -178,6 +234,9 @@ static unsigned start_answered(struct session *s, struct slice e)
 
 static void on_stanza(struct session *s, struct slice e)
 {
+    if (s->sm.requested && on_nonza(s, e))
+        return;
+    s->sm.handled += s->sm.enabled && sm_counts(e);
     if (xml_is(e, "iq")) {
         struct slice type = xml_attribute(e, "type");
         if (slice_is(type, "get") || slice_is(type, "set"))
@@ -185,13 +244,8 @@ static void on_stanza(struct session *s, struct slice e)
     }
     if (s->handler->stanza)
         s->handler->stanza(s, e);
-    if (s->phase == PHASE_START && s->conn.state == CONN_OPEN) {
-        s->awaited &= ~start_answered(s, e);
-        if (s->awaited == 0) {
-            s->phase = PHASE_READY;
-            s->handler->ready(s);
-        }
-    }
+    if (s->phase == PHASE_START && s->conn.state == CONN_OPEN)
+        became_ready_after(s, start_answered(s, e));
 }
 
 static void ignore(struct session *s, struct slice e)
@@ -203,7 +257,7 @@ static void (*const by_phase[])(struct session *, struct slice) = {
     [PHASE_NONE] = ignore,          [PHASE_FEATURES] = on_features, [PHASE_PROCEED] = on_proceed,
     [PHASE_CHALLENGE] = on_challenge, [PHASE_SUCCESS] = on_success, [PHASE_BIND] = on_bind,
     [PHASE_REGISTER] = on_register, [PHASE_START] = on_stanza,      [PHASE_READY] = on_stanza,
-    [PHASE_CLOSING] = ignore,
+    [PHASE_RESUME] = on_resume,     [PHASE_CLOSING] = ignore,       [PHASE_CUT] = ignore,
 };
 
 static void connected(struct conn *conn)
@@ -227,12 +281,13 @@ static void received(struct conn *conn, enum frame kind, struct slice unit)
 static void closed(struct conn *conn, const char *reason)
 {
     struct session *s = (struct session *)conn;
-    bool in_order = s->phase == PHASE_CLOSING && !reason;
-    if (s->phase != PHASE_CLOSING && s->phase != PHASE_NONE)
+    bool in_order = s->phase == PHASE_CLOSING && !reason, cut = s->phase == PHASE_CUT;
+    if (s->phase != PHASE_CLOSING && s->phase != PHASE_NONE && !cut)
         run_error(s->run, "%.*s: connection lost: %s", (int)s->bare_length, s->jid,
                   reason ? reason : "closed");
     s->phase = PHASE_NONE;
-    s->handler->over(s, in_order);
+    if (!cut)
+        s->handler->over(s, in_order);
 }
 
 void session_open(struct session *s, struct run *run, unsigned user, enum goal goal, int source,
@@ -246,12 +301,39 @@ void session_open(struct session *s, struct run *run, unsigned user, enum goal g
     s->goal = goal;
     s->phase = PHASE_FEATURES;
     s->authenticated = false;
+    if (goal != GOAL_RESUME)
+        s->sm = (struct sm){0};
     s->started = now_ns();
     s->bare_length = (size_t)snprintf(s->jid, sizeof s->jid, "%s%u@%s", o->prefix, user, o->domain);
     struct sockaddr_in from = {.sin_family = AF_INET};
     from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (source > 0 ? (uint32_t)source : 0));
     conn_open(&s->conn, &run->loop, &conn_handler, &o->address, source < 0 ? NULL : &from, o->domain,
               o->security == SECURITY_DIRECT);
+}
+
+void session_send(struct session *s, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    conn_vprintf(&s->conn, format, args);
+    va_end(args);
+    if (!s->sm.requested)
+        return;
+    s->sm.sent++;
+    if (++s->sm.unasked >= s->run->options.sm_every)
+        session_ask(s);
+}
+
+void session_ask(struct session *s)
+{
+    s->sm.unasked = 0;
+    conn_printf(&s->conn, "<r xmlns='" NS_SM "'/>");
+}
+
+void session_cut(struct session *s)
+{
+    s->phase = PHASE_CUT;
+    conn_close(&s->conn, NULL);
 }
 
 void session_close(struct session *s)
@@ -264,5 +346,7 @@ void session_close(struct session *s)
         return;
     }
     s->phase = PHASE_CLOSING;
+    if (s->sm.enabled) /* or the server would take the last ones for lost, and send them elsewhere */
+        conn_printf(&s->conn, "<a xmlns='" NS_SM "' h='%u'/>", s->sm.handled);
     conn_printf(&s->conn, "</stream:stream>");
 }

@@ -3,8 +3,14 @@
 #define LOADGEN_SESSION_H
 
 #include "run.h"
+#include "sm.h"
 
-enum goal { GOAL_LOGIN, GOAL_REGISTER };
+enum goal {
+    GOAL_LOGIN,
+    GOAL_REGISTER,
+    GOAL_QUIET,  /* a login without presence */
+    GOAL_RESUME, /* the stream that the session had before it was cut (XEP-0198 §5) */
+};
 
 enum phase {
     PHASE_NONE,      /* not connected, or over */
@@ -14,9 +20,11 @@ enum phase {
     PHASE_SUCCESS,   /* SCRAM's proof, or PLAIN, sent */
     PHASE_BIND,
     PHASE_REGISTER,
+    PHASE_RESUME,
     PHASE_START, /* carbons, roster and presence asked for */
     PHASE_READY,
     PHASE_CLOSING,
+    PHASE_CUT, /* by us */
 };
 
 struct session;
@@ -38,7 +46,9 @@ struct session {
     enum phase phase;
     bool authenticated;
     unsigned awaited; /* bits of what PHASE_START still waits for */
-    uint64_t started; /* ns, for the caller */
+    uint64_t started;   /* ns, for the caller */
+    uint64_t announced; /* ns: when it sent its presence */
+    struct sm sm;
     struct scram scram;
     char jid[256];
     size_t bare_length; /* of the bare JID within `jid` */
@@ -47,6 +57,12 @@ struct session {
 /* `source` is a number of a source address, or -1 for the system's choice. */
 void session_open(struct session *s, struct run *run, unsigned user, enum goal goal, int source,
                   const struct session_handler *handler);
+/* Sends one stanza: counted, and from time to time followed by a request to acknowledge. */
+void session_send(struct session *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Asks for an acknowledgement of what was sent so far. */
+void session_ask(struct session *s);
+/* Closes the connection without ending the stream, so that it can be resumed; `over` is not called. */
+void session_cut(struct session *s);
 /* Ends the stream in order; `over` follows when the server has answered. */
 void session_close(struct session *s);
 

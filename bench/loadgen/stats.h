@@ -9,6 +9,8 @@
 /* Buckets of 1/64 of a power of two: any quantile is right within 1.6 %. */
 enum { HISTOGRAM_STEPS = 64, HISTOGRAM_BUCKETS = 64 * 40 };
 
+enum { SERVERS_MAX = 4 }; /* processes measured together: a server and its database */
+
 struct histogram {
     uint64_t count[HISTOGRAM_BUCKETS];
     uint64_t total, max;
@@ -30,8 +32,11 @@ struct memory {
     double rss_kib, pss_kib;
 };
 
-struct usage usage_read(pid_t server);
-struct memory memory_read(pid_t server);
+/* Of the processes up to the first 0 in `servers`, and of all their descendants. */
+struct usage usage_read(const pid_t *servers);
+struct memory memory_read(const pid_t *servers);
+/* Adds what happened between two readings to `total`, which was {0} at first; for what is measured in pieces. */
+void usage_add(struct usage *total, const struct usage *from, const struct usage *to);
 
 void json_open(const char *scenario);
 void json_count(const char *key, uint64_t value);

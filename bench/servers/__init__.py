@@ -7,17 +7,28 @@ Example::
 """
 
 from bench.servers.base import Certificate, Server, ServerError, free_host, make_certificate
-from bench.servers.ejabberd import EjabberdServer
-from bench.servers.prosody import ProsodyServer, TunedProsodyServer
-from bench.servers.xmppchat import DefaultLimitsXmppchatServer, XmppchatServer
+from bench.servers.ejabberd import ArchivingEjabberdServer, EjabberdServer, SqliteEjabberdServer
+from bench.servers.prosody import ArchivingProsodyServer, ProsodyServer, SqliteProsodyServer, TunedProsodyServer
+from bench.servers.xmppchat import (
+    ArchivingXmppchatServer,
+    DefaultLimitsXmppchatServer,
+    PostgresqlXmppchatServer,
+    XmppchatServer,
+)
 
 __all__ = [
+    "ArchivingEjabberdServer",
+    "ArchivingProsodyServer",
+    "ArchivingXmppchatServer",
     "Certificate",
     "DefaultLimitsXmppchatServer",
     "EjabberdServer",
+    "PostgresqlXmppchatServer",
     "ProsodyServer",
     "Server",
     "ServerError",
+    "SqliteEjabberdServer",
+    "SqliteProsodyServer",
     "TunedProsodyServer",
     "XmppchatServer",
     "free_host",

@@ -96,14 +96,18 @@ class Server(ABC):
     """One server: constructed with the place to run in, then started and stopped, also more than once.
 
     Files in `directory` (accounts, rosters) stay between starts.  Registration by XEP-0077 is open, limits
-    are off, nothing is archived.  `extra` is added to the configuration in the server's own language.
+    are off, nothing is archived unless the class says so.  `extra` is added to the configuration in the server's
+    own language.
     `cores` pins the server's threads to these processors.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     family: ClassVar[str]
-    """Servers of one family can use the same folder and accounts, one after the other."""
+    """Servers of one family are one program; their configurations are told apart in the report."""
+    archives: ClassVar[str] = ""
+    """Name of the storage it keeps every message in; "" where it has no archive.  Servers of one family and archive
+    can use the same folder and accounts, one after the other."""
 
     def __init__(
         self,
@@ -148,7 +152,7 @@ class Server(ABC):
 
     @abstractmethod
     def populate(self, population: Population) -> None:
-        """Puts accounts and rosters into the database of a server that was prepared and never started."""
+        """Puts accounts, rosters and archives into the database of a server that was prepared and never started."""
 
     @abstractmethod
     def command(self) -> Sequence[str]:
@@ -161,6 +165,11 @@ class Server(ABC):
     def environment(self) -> Mapping[str, str]:
         """Environment variables added for the server."""
         return {}
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """All processes to measure, without their descendants; more than one where there is a database server."""
+        return (self.pid,)
 
     @property
     def log_file(self) -> Path:

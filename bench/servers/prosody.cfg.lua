@@ -1,4 +1,4 @@
--- Debian's modules, less those that throttle (limits) or only administer (invites, admin_*); no archive.
+-- Debian's modules, less those that throttle (limits) or only administer (invites, admin_*).
 daemonize = false
 run_as_root = true -- where the benchmark is root; the folder is private either way
 pidfile = "${directory}/prosody.pid"
@@ -25,11 +25,11 @@ s2s_secure_auth = false
 
 authentication = "internal_hashed"
 allow_registration = true
-storage = "internal"
+${storage}
 
 modules_enabled = {
 	"disco"; "roster"; "saslauth"; "tls"; "blocklist"; "bookmarks"; "carbons"; "csi_simple"; "dialback"; "pep";
-	"ping"; "posix"; "private"; "register"; "smacks"; "time"; "uptime"; "vcard4"; "vcard_legacy"; "version";
+	"ping"; "posix"; "private"; "register"; "smacks"; "time"; "uptime"; "vcard4"; "vcard_legacy"; "version";${module}
 }
 
 VirtualHost "${domain}"

@@ -7,15 +7,28 @@ import importlib.metadata
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import create_engine, insert
+from sqlalchemy import Table, create_engine, insert
 
 from bench.population import Population, verifier
-from bench.servers.base import Server, ServerError
+from bench.servers.base import Server, ServerError, debian_version
+from bench.servers.postgresql import Postgresql, is_installed
 from xmppchat.storage import schema
 from xmppchat.storage.database import Database
+
+#: Flags of a row of the archive.
+_SENT, _RECEIVED, _READABLE = 1, 2, 4
+
+
+def _table(name: str) -> Table:
+    try:
+        return schema.metadata.tables[name]
+    except KeyError:
+        raise ServerError(f"xmppchat has no table {name}") from None
 
 
 async def _close(url: str) -> None:
@@ -37,7 +50,10 @@ def with_limits_profile(config: str, profile: str | None) -> str:
 
 
 class XmppchatServer(Server):
-    """xmppchat of this tree, on its standard ports.  `extra` is TOML added at the end."""
+    """xmppchat of this tree, on its standard ports.  `extra` is TOML added at the end.
+
+    It always has an archive; accounts that `populate` makes want nothing archived, those that register archive all.
+    """
 
     name = "xmppchat"
     title = "xmppchat"
@@ -92,9 +108,13 @@ class XmppchatServer(Server):
         except subprocess.CalledProcessError as error:
             raise ServerError(f"xmppchat init failed:\n{error.stdout}{error.stderr}") from None
 
+    @property
+    def _sqlite_url(self) -> str:
+        return f"sqlite:///{self.directory / 'data' / 'xmppchat.db'}"
+
     def populate(self, population: Population) -> None:
         """Makes the database as the first start would, and writes its rows."""
-        url = f"sqlite:///{self.directory / 'data' / 'xmppchat.db'}"
+        url = self._sqlite_url
         asyncio.run(_close(url))  # migrated, empty
         mechanisms = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}
         keys = {mechanism: verifier(name) for mechanism, name in mechanisms.items()}
@@ -116,7 +136,26 @@ class XmppchatServer(Server):
                          "version": 0}
                         for contact in population.contacts_of(number - 1)
                     ])  # fmt: skip
+            for rows in self._archive_rows(population):
+                connection.execute(insert(_table("archive")), rows)
+            if not self.archives and "archive_preferences" in schema.metadata.tables:  # XEP-0441
+                connection.execute(insert(_table("archive_preferences")), [
+                    {"account_id": number + 1, "behaviour": "never", "always": "[]", "never": "[]"}
+                    for number in range(population.accounts)
+                ])  # fmt: skip
         engine.dispose()
+
+    def _archive_rows(self, population: Population) -> Iterator[list[dict[str, object]]]:
+        """In pieces, as the archive component writes them."""
+        messages = population.archive()
+        while part := list(islice(messages, 10_000)):
+            yield [
+                {"id": m.at << 22 | m.owner, "account_id": m.owner + 1,
+                 "flags": (_RECEIVED if m.is_incoming else _SENT) | _READABLE, "peer": m.peer(self.domain),
+                 "resource": "phone" if m.is_incoming else "", "message_id": m.id,
+                 "stanza": m.xml(self.domain).replace('"', "'").encode()}
+                for m in part
+            ]  # fmt: skip
 
     def command(self) -> Sequence[str]:
         """xmppchat in the foreground."""
@@ -133,3 +172,72 @@ class DefaultLimitsXmppchatServer(XmppchatServer):
     name = "xmppchat-limits"
     title = "xmppchat, default limits"
     limits_profile = None
+
+
+class ArchivingXmppchatServer(XmppchatServer):
+    """The same; its accounts archive everything, which is the default."""
+
+    name = "xmppchat-archive"
+    title = "xmppchat, SQLite"
+    archives = "sqlite"
+
+
+class PostgresqlXmppchatServer(XmppchatServer):
+    """The same with PostgreSQL, which runs on the same core and is measured with it."""
+
+    name = "xmppchat-postgresql"
+    title = "xmppchat, PostgreSQL"
+    archives = "postgresql"
+
+    @classmethod
+    def version(cls) -> str:
+        """Versions of both."""
+        own, theirs = super().version(), debian_version("postgresql")
+        return f"{own}, PostgreSQL {theirs}" if own and theirs and is_installed() else ""
+
+    @cached_property
+    def _postgresql(self) -> Postgresql:
+        return Postgresql(self.directory / "postgresql", self.host, self.cores)
+
+    def prepare(self) -> None:
+        """Names the database in the configuration."""
+        super().prepare()
+        text = self._config_file.read_text()
+        if "[storage]" not in text:
+            text = f'{text.rstrip()}\n\n[storage]\nurl = "{self._postgresql.url}"\n'
+        self._config_file.write_text(text)
+
+    def populate(self, population: Population) -> None:
+        """Copies a filled SQLite database with xmppchat's own command."""
+        super().populate(population)
+        command = [self._program, "db", "copy", "--from", self._sqlite_url, "--config", str(self._config_file)]
+        self._postgresql.start()
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+        finally:
+            self._postgresql.stop()
+        if done.returncode != 0:
+            raise ServerError(f"xmppchat db copy failed:\n{done.stdout}{done.stderr}")
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Both servers."""
+        return (self.pid, self._postgresql.pid)
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Starts both."""
+        self._postgresql.start()
+        try:
+            super().start(timeout)
+        except BaseException:
+            self._postgresql.stop()
+            raise
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Stops both."""
+        super().stop(timeout)
+        self._postgresql.stop(timeout)
+
+    def config_text(self) -> str:
+        """The file, and what is set in PostgreSQL."""
+        return super().config_text() + self._postgresql.config_text()

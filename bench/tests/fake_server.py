@@ -9,8 +9,11 @@ import re
 import socket
 import socketserver
 import threading
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import ClassVar
+
+from bench.population import ArchivedMessage
 
 _SALT = b"0123456789abcdef"
 _STREAM = re.compile(rb"<stream:stream[^>]*>")
@@ -26,6 +29,29 @@ class Faults:
     swap: int | None = None
     """This message is delivered after the next one."""
     alter: int | None = None
+    no_archive_id: int | None = None
+    """This message is delivered without the id it has in the archive."""
+    not_archived: int | None = None
+    acknowledged: int = 0
+    """This much is added to each count of stanzas that is acknowledged (XEP-0198)."""
+    forget_count: bool = False
+    """After some stanzas it acknowledges none of them."""
+    refuse_management: bool = False
+    forget_session: bool = False
+    """A session whose connection is cut cannot be resumed."""
+    lose_row: int | None = None
+    """This row is left out of pages of the archive; counted from 0, as the next ones."""
+    repeat_row: int | None = None
+    swap_row: int | None = None
+    alter_row: int | None = None
+    foreign_row: int | None = None
+    """This row comes out as one of another conversation."""
+    repeat_page: bool = False
+    """A page after some row begins with that row."""
+    endless: bool = False
+    """The page after the last one is the last one, again and again."""
+    complete_early: bool = False
+    wrong_ends: bool = False
     bad_signature: bool = False
     bad_nonce: bool = False
 
@@ -36,12 +62,19 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 class FakeServer:
-    """Serves one domain on a free port of 127.0.0.1 without TLS, with SCRAM-SHA-1 and PLAIN."""
+    """Serves one domain on a free port of 127.0.0.1 without TLS, with SCRAM-SHA-1 and PLAIN.
 
-    def __init__(self, faults: Faults, password: str = "bench-password") -> None:
+    Everybody's archive begins with `rows` messages, as `bench.population` makes them.
+    """
+
+    def __init__(self, faults: Faults, password: str = "bench-password", rows: int = 0) -> None:
         self.faults = faults
         self.password = password
+        self.rows = rows
         self.clients: dict[bytes, _Client] = {}
+        self.sessions: set[bytes] = set()
+        self.waiting: dict[bytes, list[bytes]] = defaultdict(list)
+        self.archives: dict[bytes, list[bytes]] = {}
         self.lock = threading.Lock()
         owner = self
 
@@ -53,6 +86,16 @@ class FakeServer:
         self._server = _Server(("127.0.0.1", 0), Handler)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+
+    def archive(self, address: bytes) -> list[bytes]:
+        """The messages that are in the archive of a bare JID."""
+        if address not in self.archives:
+            owner = int(address.partition(b"@")[0].removeprefix(b"u"))
+            self.archives[address] = [
+                ArchivedMessage(owner, number, 0).xml("localhost").replace('"', "'").encode()
+                for number in range(self.rows)
+            ]
+        return self.archives[address]
 
     def __enter__(self) -> FakeServer:
         self._thread.start()
@@ -75,6 +118,8 @@ class _Client(socketserver.BaseRequestHandler):
         self.authenticated = False
         self.held: bytes | None = None
         self.auth_message = b""
+        self.is_available = False
+        self.handled: int | None = None  # stanzas since <enable/>
 
     def handle(self) -> None:
         waiting = b""
@@ -87,6 +132,7 @@ class _Client(socketserver.BaseRequestHandler):
                     self._element(found[1], found[0])
                 waiting = waiting[found.end() :]
             if b"</stream:stream>" in waiting:
+                self._leave()
                 self._send(b"</stream:stream>")
                 return
 
@@ -111,12 +157,43 @@ class _Client(socketserver.BaseRequestHandler):
             self._auth(element)
         elif name == b"response":
             self._response(element)
-        elif name == b"iq":
+        elif name in (b"enable", b"r", b"resume"):
+            self._manage(name, element)
+        elif name in (b"iq", b"presence", b"message"):
+            if self.handled is not None:
+                self.handled += 1
+            self._stanza(name, element)
+
+    def _manage(self, name: bytes, element: bytes) -> None:
+        state = self.server_state
+        if state.faults.refuse_management:
+            self._send(b"<failed xmlns='urn:xmpp:sm:3'/>")
+        elif name == b"enable":
+            self.handled = 0
+            state.sessions.add(self.user)
+            self._send(b"<enabled xmlns='urn:xmpp:sm:3' resume='true' id='" + self.user + b"'/>")
+        elif name == b"r":
+            count = max(0, (self.handled or 0) + state.faults.acknowledged)
+            if state.faults.forget_count and count > 10:
+                count = 0
+            self._send(b"<a xmlns='urn:xmpp:sm:3' h='%d'/>" % count)
+        elif state.faults.forget_session or _attribute(element, b"previd") not in state.sessions:
+            self._send(b"<failed xmlns='urn:xmpp:sm:3'><item-not-found/></failed>")
+        else:
+            self.handled = 3  # what the generator sent before it was cut: two requests and its presence
+            self._send(b"<resumed xmlns='urn:xmpp:sm:3' h='3' previd='" + self.user + b"'/>")
+
+    def _stanza(self, name: bytes, element: bytes) -> None:
+        if name == b"iq":
             self._iq(element)
-        elif name == b"presence":
-            self._send(b"<presence from='" + self._jid() + b"'/>")
         elif name == b"message":
             self._message(element)
+        else:
+            self._send(b"<presence from='" + self._jid() + b"'/>")
+            with self.server_state.lock:
+                self.is_available = True
+                waiting = self.server_state.waiting.pop(self._jid().partition(b"/")[0], [])
+            self._send(b"".join(waiting))
 
     def _jid(self) -> bytes:
         return self.user + b"@localhost/bench"
@@ -160,23 +237,88 @@ class _Client(socketserver.BaseRequestHandler):
             payload = b"<bind><jid>" + self._jid() + b"</jid></bind>"
             with self.server_state.lock:
                 self.server_state.clients[self.user + b"@localhost"] = self
+        elif b"urn:xmpp:mam:2" in element:
+            payload = self._page(element)
         self._send(b"<iq type='result' id='" + identifier + b"'>" + payload + b"</iq>")
 
     def _message(self, element: bytes) -> None:
         faults = self.server_state.faults
         number = int(_attribute(element, b"id").split(b"-")[1])
-        to = self.server_state.clients[_attribute(element, b"to")]
+        to = _attribute(element, b"to")
         stanza = element.replace(b"<message ", b"<message from='" + self._jid() + b"' ", 1)
+        if number != faults.not_archived:
+            self.server_state.archive(to).append(stanza)
+        if number != faults.no_archive_id:
+            mark = b"<stanza-id xmlns='urn:xmpp:sid:0' by='" + to + b"' id='%d'/></message>" % number
+            stanza = stanza.replace(b"</message>", mark)
         if number == faults.alter:
             stanza = stanza.replace(b"quick", b"quiet")
         if number == faults.swap:
             self.held = stanza
             return
         if number != faults.lose:
-            to._send(stanza * (2 if number == faults.repeat else 1))
+            self._deliver(to, stanza * (2 if number == faults.repeat else 1))
         if self.held is not None:
-            to._send(self.held)
+            self._deliver(to, self.held)
             self.held = None
+
+    def _deliver(self, to: bytes, stanza: bytes) -> None:
+        with self.server_state.lock:
+            client = self.server_state.clients.get(to)
+            if client is None or not client.is_available:
+                self.server_state.waiting[to].append(stanza)
+                return
+        client._send(stanza)
+
+    def finish(self) -> None:
+        """Nobody can be reached any more by a connection that has ended."""
+        self._leave()
+
+    def _leave(self) -> None:
+        with self.server_state.lock:
+            if self.server_state.clients.get(self.user + b"@localhost") is self:
+                del self.server_state.clients[self.user + b"@localhost"]
+
+    def _page(self, element: bytes) -> bytes:
+        """Sends the results of a query; its answer (XEP-0313 §4.3)."""
+        faults = self.server_state.faults
+        rows = list(enumerate(self.server_state.archive(self._jid().partition(b"/")[0])))
+        with_peer = re.search(rb"<field var='with'><value>(.*?)<", element)
+        if with_peer:
+            rows = [(n, row) for n, row in rows if with_peer[1] in row]
+        after = re.search(rb"<after>(\d+)</after>", element)
+        if after and not (faults.endless and int(after[1]) == rows[-1][0]):
+            rows = [(n, row) for n, row in rows if n + faults.repeat_page > int(after[1])]
+        size = int(_text(element[element.index(b"<max>") :]))
+        is_newest = b"<before/>" in element
+        page = rows[-size:] if is_newest else rows[:size]
+        query = _attribute(element[element.index(b"<query") :], b"queryid")
+        self._send(b"".join(self._row(n, row, query) for n, row in _disturbed(page, faults)))
+        is_complete = (len(page) == len(rows) and not faults.endless) or faults.complete_early
+        fin = b"<fin xmlns='urn:xmpp:mam:2' complete='true'>" if is_complete else b"<fin xmlns='urn:xmpp:mam:2'>"
+        if page:
+            first, last = page[0][0], page[-1][0] - faults.wrong_ends
+            fin += b"<set><first>%d</first><last>%d</last></set>" % (first, last)
+        return fin + b"</fin>"
+
+    def _row(self, number: int, message: bytes, query: bytes) -> bytes:
+        if number == self.server_state.faults.alter_row:
+            message = message.replace(b"quick", b"quiet")
+        if number == self.server_state.faults.foreign_row:
+            message = re.sub(rb"id='a(\d+)-\d+'", rb"id='a\1-%d'" % (number + 1), message)
+        return (
+            b"<message from='" + self._jid().partition(b"/")[0] + b"'><result xmlns='urn:xmpp:mam:2' queryid='" + query
+            + b"' id='%d'><forwarded xmlns='urn:xmpp:forward:0'><delay/>" % number + message
+            + b"</forwarded></result></message>"
+        )  # fmt: skip
+
+
+def _disturbed(page: list[tuple[int, bytes]], faults: Faults) -> list[tuple[int, bytes]]:
+    rows = [row for row in page if row[0] != faults.lose_row for _ in range(1 + (row[0] == faults.repeat_row))]
+    at = next((index for index, row in enumerate(rows[:-1]) if row[0] == faults.swap_row), None)
+    if at is not None:
+        rows[at], rows[at + 1] = rows[at + 1], rows[at]
+    return rows
 
 
 def _text(element: bytes) -> bytes:

@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import shutil
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench import generator
 from bench.population import Population
-from bench.servers import EjabberdServer, ProsodyServer, Server, free_host
-from bench.servers.xmppchat import XmppchatServer, with_limits_profile
+from bench.servers import (
+    ArchivingEjabberdServer,
+    ArchivingProsodyServer,
+    ArchivingXmppchatServer,
+    EjabberdServer,
+    PostgresqlXmppchatServer,
+    ProsodyServer,
+    Server,
+    SqliteEjabberdServer,
+    SqliteProsodyServer,
+    XmppchatServer,
+    free_host,
+)
+from bench.servers.xmppchat import with_limits_profile
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder that PostgreSQL's user can get into: pytest's own are for one user only."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.mark.foreign
@@ -46,6 +68,34 @@ def test_who_is_in_the_database_can_log_in(kind: type[Server], tmp_path: Path) -
     with server:
         figures = generator.run(server, ["presence", "--first", "0", "--contacts", "4", "--seconds", "0.2"], core=None)
     assert figures["errors"] == 0
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ArchivingXmppchatServer,
+        PostgresqlXmppchatServer,
+        ArchivingProsodyServer,
+        SqliteProsodyServer,
+        ArchivingEjabberdServer,
+        SqliteEjabberdServer,
+    ],
+)
+def test_an_archive_that_is_filled_can_be_read_and_grows(kind: type[Server], open_path: Path) -> None:
+    if not kind.version():
+        pytest.skip("not installed")
+    generator.build()
+    server = kind(open_path, free_host(), domain="example.org")
+    server.prepare()
+    server.populate(Population(4, archived=25))
+    with server:
+        read = ["archive", "--n", "4", "--rows", "25", "--page", "10", "--warmup", "0", "--seconds", "0.2"]
+        for ask in ("last", "with", "all"):
+            figures = generator.run(server, [*read, "--ask", ask], core=None)
+            assert (figures["errors"], figures["lost"], figures["repeated"]) == (0, 0, 0)
+        chat = ["throughput", "--pairs", "2", "--window", "2", "--warmup", "0", "--seconds", "0.2"]
+        assert generator.run(server, [*chat, "--sm", "--archived"], core=None)["errors"] == 0
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from live_server import Certificates, LiveServer, wait_for
 from observation import Process
 
 A, B = "a.test", "b.test"
+#: The address of an account that may administer the first host, for tests that make it.
+ADMIN = f"capulet@{A}"
 PASSWORD = "correct horse battery staple"
 
 
@@ -26,6 +28,10 @@ class Target(LiveServer):
     def prepare(self) -> None:
         """A second host, the profile, the log level."""
         super().prepare()
+        config = self.config_file.read_text()
+        host = f'[hosts."{A}"]\n'
+        assert host in config
+        self.config_file.write_text(config.replace(host, f'{host}admins = ["{ADMIN}"]\n'))
         with self.config_file.open("a") as file:
             file.write(
                 f'\n[hosts."{B}"]\ncertificate = "{self._other.chain}"\nkey = "{self._other.key}"\n'

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import bcrypt
 import pytest
 from attack_client import Attacker, auth
-from attack_target import A, Target
+from attack_target import ADMIN, A, Target
 
 CANARY = "canary-7f3a"
 SASL_FAILURE = b"</failure>"
@@ -59,6 +60,18 @@ REQUESTS = (
 )  # fmt: skip
 
 
+#: (command, account, password, the same again) of XEP-0133: good ones and faulty ones.
+FORMS = (
+    ("add-user", f"formed@{A}", CANARY, CANARY),
+    ("add-user", f"formed@{A}", CANARY, CANARY),
+    ("add-user", f"other@{A}", CANARY, f"{CANARY}-2"),
+    ("add-user", "@@", CANARY, CANARY),
+    ("change-user-password", f"formed@{A}", f"{CANARY}-3", ""),
+    ("change-user-password", f"nobody@{A}", CANARY, ""),
+    ("change-user-password", f"formed@{A}", CANARY * 999, ""),
+)
+
+
 @pytest.mark.timeout(180)
 def test_no_log_sings(target: Target, tmp_path: Path) -> None:
     for name in ("nightingale", "lark"):  # what they leave behind is in nobody's way
@@ -87,10 +100,39 @@ def test_no_log_sings(target: Target, tmp_path: Path) -> None:
         client.barrier("before-the-end")
         client.send(f"<message><body>{CANARY}</wrong></message>".encode()).until_closed()
     _commands(target, tmp_path)
+    secrets = _forms(target)
     log = target.log()
     assert CANARY not in log
+    for secret in secrets:
+        assert secret not in log
     for encoded in (base64.b64encode(f"\0romeo\0{CANARY}".encode()), base64.b64encode(CANARY.encode())):
         assert encoded.decode() not in log
+
+
+def _forms(target: Target) -> list[str]:
+    """What an admin fills in by XMPP, right and wrong, and takes along; returns what of that no log may hold."""
+    target.add(ADMIN)
+    admin = "http://jabber.org/protocol/admin"
+    with target.login("capulet", resource="forms") as client:
+        for number, (node, name, password, again) in enumerate(FORMS):
+            command = f"xmlns='http://jabber.org/protocol/commands' node='{admin}#{node}'"
+            begun = ask(client, 200 + 2 * number, "set", f"<command {command}/>", A)
+            session = begun.partition(b" sessionid='")[2].partition(b"'")[0].decode()
+            assert session
+            values = {"FORM_TYPE": admin, "accountjid": name, "password": password} | (
+                {"password-verify": again} if again else {}
+            )
+            fields = "".join(f"<field var='{var}'><value>{value}</value></field>" for var, value in values.items())
+            form = f"<x xmlns='jabber:x:data' type='submit'>{fields}</x>"
+            filled = f"<command {command} sessionid='{session}'>{form}</command>"
+            answer = ask(client, 201 + 2 * number, "set", filled, A)
+            assert CANARY.encode() not in answer
+        invitation = "<command xmlns='http://jabber.org/protocol/commands' node='urn:xmpp:invite#invite'/>"
+        by_form = ask(client, 300, "set", invitation, A)
+    exported = cli(target, "user", "export", f"formed@{A}", "--with-credentials").stdout
+    found = re.findall(r"preauth=([\w-]+)", by_form.decode()) + re.findall("<stored-key>([^<]+)<", exported)
+    assert len(found) == 4
+    return found
 
 
 def _commands(target: Target, tmp_path: Path) -> None:

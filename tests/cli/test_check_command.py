@@ -182,10 +182,21 @@ def test_in_json(cli: Any, config: Path) -> None:
     assert {"severity": "ok", "text": f"{config}: serves chat.example"} in found["check"]
 
 
-def test_figures_for_everybody(cli: Any, config: Path) -> None:
+def test_figures_for_everybody(cli: Any, config: Path, port: int) -> None:
     with config.open("a") as file:
-        file.write('[metrics]\nport = 9100\naddress = "0.0.0.0"\n')
+        file.write(f'[metrics]\nport = {port}\naddress = "0.0.0.0"\n')
     assert "warning: metrics.address 0.0.0.0: whoever reaches it can read the figures" in cli.done("check")
+
+
+def test_the_port_of_the_metrics(cli: Any, config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        taken = int(somebody.getsockname()[1])
+        with config.open("a") as file:
+            file.write(f"[metrics]\nport = {taken}\n")
+        result = cli("check")
+        assert result.status == 1
+        assert f"error: 127.0.0.1 port {taken}: in use by another program" in result.out
+    assert f"ok: 127.0.0.1 port {taken}: free" in cli.done("check")
 
 
 def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from peers.postgresql import Postgresql
@@ -29,14 +28,21 @@ def prepared_database(postgresql: Postgresql) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MemoryDriver]:
+def storage_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database of each kind: what takes it runs on both. (SQLite: a file in the server's directory.)"""
+    if request.param == "sqlite":
+        yield "sqlite:///xmppchat.db"
+        return
+    server: Postgresql = request.getfixturevalue("postgresql")
+    name = server.new_database(request.getfixturevalue("prepared_database"))
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture
+async def driver(storage_url: str, tmp_path: Path) -> AsyncIterator[MemoryDriver]:
     """Anybody may register."""
-    options: dict[str, Any] = {"register": {"mode": "open"}}
-    if request.param == "postgresql":
-        server: Postgresql = request.getfixturevalue("postgresql")
-        name = server.new_database(request.getfixturevalue("prepared_database"))
-        options["storage_url"] = server.url(name)
-    driver = MemoryDriver(tmp_path, **options)
+    driver = MemoryDriver(tmp_path, storage_url=storage_url, register={"mode": "open"})
     await driver.start()
     yield driver
     await driver.stop()

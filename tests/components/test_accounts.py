@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
-from accounts_support import bring, hashed, log_in, refusal, run
+from accounts_support import bring, hashed, log_in, refusal, rows, run
 
 from xmppchat.components.accounts import users
 from xmppchat.core.commands import CommandError
+from xmppchat.storage import schema
 from xmppchat.testing.memory import MemoryDriver
 from xmppchat.testing.wire_client import WireClient
 
@@ -113,12 +117,31 @@ async def test_a_refused_reuse_leaves_the_name_reserved(driver: MemoryDriver) ->
     await run(driver, "user delete", jid=ROMEO)
     with pytest.raises(CommandError, match="password cannot be used"):
         await run(driver, "user add", jid=ROMEO, password="\u007f", reuse=True)
-    with pytest.raises(CommandError, match="taken"):
+    with pytest.raises(CommandError, match=r"taken: its account was deleted on .*; --reuse"):
         await run(driver, "user add", jid=ROMEO, password="secret")
     assert "deleted" in await run(driver, "user show", jid=ROMEO)
     await run(driver, "user forget", jid=ROMEO)
     with pytest.raises(CommandError, match="not reserved"):
         await run(driver, "user forget", jid=ROMEO)
+
+
+async def test_a_clock_that_was_set_back_meanwhile_harms_nothing(tmp_path: Path, storage_url: str) -> None:
+    """reliability.md F-17: ids of accounts and of the audit log go on above those of an earlier run."""
+    at: list[int] = []
+    for name in ("first", "second"):
+        driver = MemoryDriver(tmp_path, storage_url=storage_url)  # its clock begins at the same moment each time
+        await driver.start()
+        try:
+            at.append(driver.clock.now())
+            await run(driver, "user add", jid=f"{name}@chat.example", password="secret")
+            await driver.settle([])
+            newest = (await run(driver, "audit", limit=1))[0]
+            assert json.loads(newest["arguments"])["jid"] == f"{name}@chat.example"
+            found = await rows(driver, schema.audit_log)
+            assert len(found) == len({row.id for row in found}) == len(at)
+        finally:
+            await driver.stop()
+    assert at[0] == at[1]
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,38 @@ async def test_what_scram_shows_of_nobody_is_what_it_shows_of_somebody() -> None
     fakes.count_shape("SCRAM-SHA-256", 10_000, 16, 1)
     moved = [name for name in names if fakes.keys(name, "SCRAM-SHA-256") != before[name]]
     assert len(moved) < 10, "an account more changes hardly anybody's"
+
+
+async def test_other_iterations_tell_older_accounts_from_nobody_neither_before_nor_after_a_restart(
+    tmp_path: Path
+) -> None:
+    """An option that changes shows in what is made up as fast as in what accounts have."""
+    driver = MemoryDriver(tmp_path, accounts={"iterations": 8_192})
+    await driver.start()
+    try:
+        for number in range(20):
+            await driver.create_account(f"old{number}", "balcony")
+
+        async def shown(name: str) -> int:
+            keys = await driver.server.kernel.services.get(AccountService).scram_keys(
+                driver.domain, name, "SCRAM-SHA-256"
+            )
+            return keys.iterations
+
+        config = replace(driver.server.config, component_options={"accounts": {"iterations": 16_384}})
+        assert driver.server.kernel.reconfigure(config) == []
+        for _ in range(2):
+            assert {await shown(f"nobody{number}") for number in range(200)} == {8_192} == {await shown("old1")}
+            await driver.stop()
+            driver = MemoryDriver(tmp_path, accounts={"iterations": 16_384})
+            await driver.start()
+        for number in range(20):
+            await driver.create_account(f"new{number}", "balcony")
+        found = Counter([await shown(f"nobody{number}") for number in range(200)])
+        assert found.keys() == {8_192, 16_384}
+        assert 60 < found[8_192] < 140, "half of the accounts have them"
+    finally:
+        await driver.stop()
 
 
 async def test_the_effort_falls_when_the_last_imported_hash_is_gone(crowd: MemoryDriver) -> None:

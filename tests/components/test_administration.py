@@ -15,8 +15,8 @@ from xmppchat.testing.memory import settle
 
 
 @pytest.fixture
-async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
-    async with two_hosts(tmp_path) as made:
+async def hosts(tmp_path: Path, storage_url: str) -> AsyncIterator[Hosts]:
+    async with two_hosts(tmp_path, storage_url=storage_url) as made:
         yield made
 
 

@@ -19,8 +19,8 @@ SECRET = "correct horse battery"
 
 
 @pytest.fixture
-async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
-    async with two_hosts(tmp_path, audit={"days": 30}) as made:
+async def hosts(tmp_path: Path, storage_url: str) -> AsyncIterator[Hosts]:
+    async with two_hosts(tmp_path, storage_url=storage_url, audit={"days": 30}) as made:
         yield made
 
 
@@ -50,6 +50,14 @@ async def test_what_changes_something_is_kept_with_who_did_it(
     output = capsys.readouterr().out + capsys.readouterr().err
     assert SECRET not in output
     assert output.count("command='user add'") == 2
+
+
+async def test_who_takes_an_account_along_leaves_a_trace(hosts: Hosts) -> None:
+    await hosts.execute("user show", jid=f"romeo@{A}")
+    await hosts.execute("user export", jid=f"romeo@{A}", with_credentials=True)
+    (row,) = await rows(hosts)
+    kept = {"jid": f"romeo@{A}", "with_credentials": True}
+    assert (row["command"], json.loads(row["arguments"])) == ("user export", kept)
 
 
 async def test_who_may_not_is_logged_but_fills_no_table(hosts: Hosts) -> None:

@@ -23,13 +23,13 @@ JULIET = JID.parse("juliet@chat.example")
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
+async def start(tmp_path: Path, storage_url: str) -> AsyncIterator[Start]:
     drivers: list[MemoryDriver] = []
 
     async def start(**options: Any) -> MemoryDriver:
         for driver in drivers:
             await driver.stop()
-        drivers[:] = [MemoryDriver(tmp_path, **options)]
+        drivers[:] = [MemoryDriver(tmp_path, storage_url=storage_url, **options)]
         await drivers[0].start()
         return drivers[0]
 

@@ -25,11 +25,11 @@ DAY = 86_400
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
+async def start(tmp_path: Path, storage_url: str) -> AsyncIterator[Start]:
     drivers: list[MemoryDriver] = []
 
     async def start(mode: str = "invite", **options: Any) -> MemoryDriver:
-        driver = MemoryDriver(tmp_path, register={"mode": mode}, **options)
+        driver = MemoryDriver(tmp_path, storage_url=storage_url, register={"mode": mode}, **options)
         drivers.append(driver)
         await driver.start()
         return driver
@@ -215,6 +215,21 @@ async def test_guessing_ends(start: Start) -> None:
     assert await show(await connected(driver), token) == "item-not-found", "this network has guessed enough"
     assert await show(await connected(driver, "198.51.100.1"), token) == ""
     assert driver.server.kernel.limit_counters.counts["invitation_guesses"] == 1
+
+
+async def test_who_is_invited_does_not_go_through_all_names(start: Start) -> None:
+    """V-17: attempts count with an invitation, too, and the accounts that others make from there do not."""
+    driver = await start(limits=Limits(registrations_per_hour=1))
+    token = await invite(driver)
+    await driver.create_account("romeo", "secret")
+    client = await connected(driver)
+    await show(client, token)
+    assert [await make(client, "romeo") for _ in range(12)] == ["conflict"] * 10 + ["resource-constraint"] * 2
+    driver.clock.advance(3_600)
+    for name in ("juliet", "nurse"):
+        client = await connected(driver)
+        await show(client, await invite(driver))
+        assert await make(client, name) == ""
 
 
 async def test_the_database_invites_nobody(start: Start) -> None:

@@ -18,8 +18,8 @@ async def asked(driver: MemoryDriver, name: str, resource: str) -> tuple[MemoryC
     return client, query.get("seconds"), query.text
 
 
-async def test_it_survives_a_restart(tmp_path: Path) -> None:
-    driver = MemoryDriver(tmp_path)
+async def test_it_survives_a_restart(tmp_path: Path, storage_url: str) -> None:
+    driver = MemoryDriver(tmp_path, storage_url=storage_url)
     await driver.start()
     await driver.create_account("juliet", "secret")
     driver.clock.advance(50)
@@ -30,7 +30,7 @@ async def test_it_survives_a_restart(tmp_path: Path) -> None:
     now = driver.clock.now()
     await driver.stop()
 
-    driver = MemoryDriver(tmp_path)
+    driver = MemoryDriver(tmp_path, storage_url=storage_url)
     await driver.start()
     try:
         driver.clock.advance((now - driver.clock.now()) / 1_000 + 30)

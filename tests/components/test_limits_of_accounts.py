@@ -61,7 +61,7 @@ async def test_devices_share_the_rate_of_their_account(start: Start) -> None:
     assert await pong(driver, laptop)  # what came before the debt was known is answered …
     assert not await pong(driver, laptop)  # … then it is not read
     assert await pong(driver, juliet)
-    assert fired(driver)["account_rate"] >= 1
+    assert fired(driver)["account_iq_rate"] >= 1
     await driver.advance(10)
     await driver.settle([laptop])
     assert any(element.get("id") == "p" for element in laptop.inbox), "nothing is lost"
@@ -113,7 +113,7 @@ async def test_who_is_silent_is_asked_and_then_leaves(start: Start) -> None:
     assert romeo.is_closed
     error = romeo.inbox[-1]
     assert error.find("connection-timeout", "urn:ietf:params:xml:ns:xmpp-streams") is not None
-    assert fired(driver)["idle"] == 1
+    assert fired(driver)["idle_seconds"] == 1
 
 
 @pytest.mark.parametrize("sign", ["<iq type='result' id='{id}' to='chat.example'/>", " ", "<presence/>"])

@@ -20,11 +20,11 @@ PREFS = "<prefs xmlns='urn:example:prefs'>dark</prefs>"
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
+async def start(tmp_path: Path, storage_url: str) -> AsyncIterator[Start]:
     drivers: list[MemoryDriver] = []
 
     async def start(**options: Any) -> MemoryDriver:
-        driver = MemoryDriver(tmp_path, **options)
+        driver = MemoryDriver(tmp_path, storage_url=storage_url, **options)
         await driver.start()
         if not drivers:
             for name in ("romeo", "juliet", "nurse"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +79,7 @@ async def test_rates_of_accounts(driver: MemoryDriver) -> None:
     romeo = await log_in(driver, "romeo")
     reconfigure(driver, account_iq_rate=1, account_iq_burst=2)
     assert [await answered(driver, romeo) for _ in range(4)] == [True, True, True, False]
-    assert driver.server.kernel.limit_counters.counts["account_rate"] >= 1
+    assert driver.server.kernel.limit_counters.counts["account_iq_rate"] >= 1
     reconfigure(driver)
     await driver.settle([romeo])
     assert [await answered(driver, romeo) for _ in range(10)] == [True] * 10
@@ -146,3 +147,23 @@ async def test_failed_logins_count_by_the_new_limit(driver: MemoryDriver) -> Non
     client.write(f"<auth xmlns='{NS.SASL}' mechanism='PLAIN'>AHJvbWVvAHdyb25n</auth>")
     failure = await client.take(lambda element: element.name == "failure")
     assert next(failure.elements()).name == "not-authorized"
+
+
+@pytest.mark.parametrize(("bounds", "expected"), [
+    ({"auth_failures_per_address": 2}, "not-authorized not-authorized temporary-auth-failure temporary-auth-failure"),
+    ({"auth_failures_per_account": 2}, "not-authorized not-authorized temporary-auth-failure not-authorized"),
+])
+async def test_each_bound_on_failed_logins_can_be_off(
+    driver: MemoryDriver, bounds: dict[str, int], expected: str
+) -> None:
+    """The fourth attempt is at another account."""
+    reconfigure(driver, **bounds)
+    client = await driver.connect()
+    found = []
+    for name in ("romeo", "romeo", "romeo", "juliet"):
+        initial = base64.b64encode(f"\0{name}\0wrong".encode()).decode()
+        client.write(f"<auth xmlns='{NS.SASL}' mechanism='PLAIN'>{initial}</auth>")
+        failure = await client.take(lambda element: element.name == "failure")
+        found.append(next(failure.elements()).name)
+    assert found == expected.split()
+    assert driver.server.kernel.limit_counters.counts[next(iter(bounds))] >= 1

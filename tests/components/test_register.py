@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,38 @@ async def test_attempts_that_make_nothing_spend_nothing_and_end_too(start: Start
     assert answers[20:] == ["resource-constraint"] * 5
     driver.clock.advance(3600)
     assert await make(await connected(driver), "juliet") == ""
+
+
+async def test_look_alikes_do_not_tell_who_is_here_either(start: Start) -> None:
+    """V-17: to ask for a name that looks like another is an attempt."""
+    driver = await start(register={"mode": "open"}, limits=Limits())
+    await driver.create_account("coco", "secret")
+    answers = [await make(await connected(driver), "\u0441\u043e\u0441\u043e") for _ in range(25)]
+    assert answers == ["conflict"] * 20 + ["resource-constraint"] * 5
+    assert driver.server.kernel.limit_counters.counts["registration_attempts"] == 5
+
+
+@pytest.mark.parametrize(("bounds", "expected"), [
+    ({"registrations_per_day": 0}, [2, 4, 6, 8, 10]),
+    ({"registrations_per_hour": 0}, [5, 5, 5, 5, 6]),
+    ({"registrations_per_hour": 0, "registrations_per_day": 0}, [9, 18, 27, 36, 45]),
+])
+async def test_each_bound_can_be_off(start: Start, bounds: dict[str, int], expected: list[int]) -> None:
+    """What is made by the end of four hours in which nine try, and of the hour that comes five hours later."""
+    driver = await start(register={"mode": "open"}, limits=Limits(**bounds, connections_per_address=0))
+    made = []
+    for name, later in (("a", 3600), ("b", 3600), ("c", 3600), ("d", 18_000), ("e", 0)):
+        made.append(sum([await make(await connected(driver), f"{name}{n}") == "" for n in range(9)]))
+        driver.clock.advance(later)
+    assert list(accumulate(made)) == expected
+
+
+async def test_a_new_bound_holds_for_who_came_before(start: Start) -> None:
+    driver = await start(register={"mode": "open"}, limits=Limits())
+    assert [await make(await connected(driver), f"a{n}") for n in range(3)] == ["", "", "resource-constraint"]
+    kernel = driver.server.kernel
+    kernel.reconfigure(replace(driver.server.config, limits=Limits(registrations_per_hour=3)))
+    assert [await make(await connected(driver), f"b{n}") == "" for n in range(4)] == [True] * 3 + [False]
 
 
 async def test_networks_can_be_exempt(start: Start) -> None:

@@ -27,8 +27,8 @@ async def connected(driver: MemoryDriver, name: str) -> MemoryClient:
     return client
 
 
-async def test_a_hostile_message_or_request_keeps_nobody_from_the_others(tmp_path: Path) -> None:
-    driver = MemoryDriver(tmp_path)
+async def test_a_hostile_message_or_request_keeps_nobody_from_the_others(tmp_path: Path, storage_url: str) -> None:
+    driver = MemoryDriver(tmp_path, storage_url=storage_url)
     await driver.start()
     try:
         for name in ("romeo", "mallory", "juliet"):

@@ -490,7 +490,7 @@ async def test_a_session_goes_on_after_a_planned_restart(tmp_path: Path) -> None
         assert session is not None
         assert session.is_interested, "roster pushes go on"
         juliet.inbox.clear()
-        juliet.write("<iq type='set' id='b2'><block xmlns='urn:xmpp:blocking'><item jid='evil@x.example'/></block></iq>")
+        juliet.write("<iq type='set' id='b2'><block xmlns='urn:xmpp:blocking'><item jid='x@y.example'/></block></iq>")
         await driver.settle([])
         pushes = [element.find("block", "urn:xmpp:blocking") for element in juliet.inbox]
         assert any(push is not None for push in pushes), "changes of the block list are pushed to it, too"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from xmppchat.core import limits
-from xmppchat.core.limits import PROFILES, LimitCounters, Limits, TokenBucket
+from xmppchat.core.limits import COUNTED, PROFILES, LimitCounters, Limits, TokenBucket
 from xmppchat.protocol import xmlreader
+from xmppchat.protocol.errors import StreamPolicyViolation
 
 
 def test_the_defaults_are_those_of_the_reader() -> None:
@@ -106,6 +108,37 @@ def test_who_waits_as_told_never_gets_more_than_burst_and_rate(steps: list[tuple
         total += amount
         now += wait
         assert total <= 50 + 7 * now + 1e-6
+
+
+def test_every_limit_is_counted_by_its_name() -> None:
+    """What `xmppchat_limits_total` shows is what somewhere fires, and what fires is shown."""
+    package = Path(limits.__file__).parents[1]
+    elsewhere = [path for path in package.rglob("*.py") if path != Path(limits.__file__)]
+    source = "\n".join(path.read_text() for path in elsewhere)
+    of_streams = {name for pair in limits._OF_STREAMS.values() for name in pair}
+    rates = (Limits().session_rates(0.0), Limits().account_rates(0.0))
+    of_rates = {name for found in rates if found is not None for name in found._buckets}
+    assert set(COUNTED) <= of_streams | of_rates | set(re.findall(r'"([a-z_]+)"', source))
+    fired = set(re.findall(r'fired\("([a-z_]+)"', source))
+    assert len(fired) > 15
+    assert fired | of_streams | of_rates <= set(COUNTED)
+
+
+@pytest.mark.parametrize("bound", [field.name for field in dataclasses.fields(xmlreader.ReaderLimits)])
+def test_every_bound_of_the_reader_is_counted(bound: str) -> None:
+    for is_bound in (False, True):
+        counters = LimitCounters()
+        counters.ended(StreamPolicyViolation("too much", limit=bound), is_bound=is_bound)
+        assert sum(counters.counts.values()) == 1
+
+
+def test_the_exceeded_rate_is_told() -> None:
+    rates = Limits().account_rates(0.0)
+    assert rates is not None
+    rates.take(0.0, 1, ["message"] * 101)
+    assert rates.exceeded == "account_message_rate"
+    rates.take(0.0, 100_000_000, ["presence"] * 101)
+    assert rates.exceeded == "account_byte_rate"
 
 
 def test_counters() -> None:

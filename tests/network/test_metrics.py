@@ -7,12 +7,14 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
+from prometheus_client import ProcessCollector
 
 from xmppchat.components.accounts import ACCOUNT_COUNTS
 from xmppchat.core.counts import Histogram
 from xmppchat.network import metrics
-from xmppchat.network.metrics import Figures, MetricsServer
+from xmppchat.network.metrics import Figures, MetricsServer, ProcessFigures
 from xmppchat.testing.memory import MemoryClient, MemoryDriver
 
 
@@ -100,6 +102,32 @@ async def test_limits_and_failed_logins_have_names(driver: MemoryDriver, server:
     assert found['xmppchat_logins_total{mechanism="PLAIN",outcome="not-authorized"}'] == 1
 
 
+@pytest.mark.parametrize(("xml", "before", "after"), [
+    (f"<a>{'x' * 20_000}", "untrusted_stanza_bytes", ""),
+    (f"<a>{'x' * 300_000}", "untrusted_total_bytes", "stanza_bytes"),
+    ("<a>" * 70, "untrusted_depth", "stanza_depth"),
+    ("<a>" + "<b/>" * 10_001, "untrusted_elements", "stanza_elements"),
+    ("<a {}/>".format(" ".join(f"x{n}='1'" for n in range(65))), "untrusted_attributes", "element_attributes"),
+    ("<a {}/>".format(" ".join(f"xmlns:x{n}='urn:x'" for n in range(70))), "namespaces", "namespaces"),
+    (f"<{'a' * 600}/>", "name_bytes", "name_bytes"),
+    (f"<a b='{'x' * 33_000}'/>", "attribute_bytes", "attribute_bytes"),
+])
+async def test_each_bound_of_a_stream_is_counted_by_its_name(
+    driver: MemoryDriver, server: MetricsServer, xml: str, before: str, after: str
+) -> None:
+    await driver.create_account("romeo", "secret")
+    shown = await series(server)
+    assert all(value == 0 for name, value in shown.items() if name.startswith("xmppchat_limits_total"))
+    stranger, romeo = await driver.connect(), await client(driver, "romeo")
+    for who, limit in ((stranger, before), (romeo, after)):
+        if not limit:
+            continue
+        was = (await series(server))[f'xmppchat_limits_total{{limit="{limit}"}}']
+        who.write(xml)
+        await who.until_closed()
+        assert (await series(server))[f'xmppchat_limits_total{{limit="{limit}"}}'] == was + 1
+
+
 async def test_nobody_can_make_series(driver: MemoryDriver, server: MetricsServer) -> None:
     """reliability.md V-57: a thousand names, resources, ids and addresses later there are as many series as before."""
     await driver.create_account("romeo", "secret")
@@ -155,6 +183,18 @@ async def test_only_so_many_at_once(server: MetricsServer) -> None:
     for _, writer in held:
         writer.close()
         await writer.wait_closed()
+
+
+def test_the_process_is_seen_where_only_processes_are(tmp_path: Path) -> None:
+    """Our systemd unit hides /proc/stat from the server (ProcSubset=pid)."""
+    (tmp_path / "self").symlink_to("/proc/self")
+    found = {metric.name: metric for metric in ProcessFigures(proc=str(tmp_path), registry=None).collect()}
+    assert {"process_resident_memory_bytes", "process_cpu_seconds", "process_open_fds", "process_max_fds"} <= set(found)
+    (started,) = found["process_start_time_seconds"].samples
+    (expected,) = next(
+        metric.samples for metric in ProcessCollector(registry=None).collect() if metric.name == started.name
+    )
+    assert started.value == pytest.approx(expected.value, abs=5)
 
 
 def test_a_histogram_counts_by_bounds() -> None:

@@ -25,9 +25,9 @@ allow_registration = true
 registration_throttle_max = false
 network_settings = {{ nagle = false }}  -- its default costs 40 ms a connection
 c2s_require_encryption = true
-modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "register_ibr", "user_account_management",
-  "offline", "posix", "admin_adhoc", "announce", "blocklist", "lastactivity", "private", "server_contact_info", "time",
-  "mam", "vcard", "version" }}
+modules_enabled = {{ "roster", "saslauth", "carbons", "csi_simple", "smacks", "tls", "ping", "register_ibr",
+  "user_account_management", "disco", "offline", "posix", "admin_adhoc", "announce", "blocklist", "lastactivity",
+  "mam", "private", "server_contact_info", "time", "vcard", "version" }}
 archive_expires_after = "never"
 contact_info = {{ abuse = {{ "xmpp:abuse@{domain}" }}, admin = {{ "xmpp:abuse@{domain}" }} }}
 modules_disabled = {{ "s2s", "limits" }}
@@ -58,10 +58,23 @@ def _account_without_from(pattern: Element) -> Element:
 
 
 def _language(pattern: Element) -> Element:
+    pattern = pattern.replace(children=[
+        _language_inside(child) if isinstance(child, Element) and child.namespace == NS.CARBONS else child
+        for child in pattern.children
+    ])
     is_from_server = pattern.name == "iq" and "/" not in pattern.get("from")
     if is_from_server or "xml:lang" in pattern.attributes:
         return pattern
     return pattern.replace(attributes={"xml:lang": "en|"})
+
+
+def _language_inside(carbon: Element) -> Element:
+    return carbon.replace(children=[
+        forwarded.replace(children=[_language(inner) if isinstance(inner, Element) else inner
+                                    for inner in forwarded.children])
+        if isinstance(forwarded, Element) else forwarded
+        for forwarded in carbon.children
+    ])
 
 
 def _own_presence(pattern: Element) -> Element:

@@ -55,7 +55,7 @@ async def driver(
     yield made
     await made.stop()
     is_whole_run = not any(
-        (request.config.option.keyword, request.config.option.lf, request.session.testsfailed)
+        (request.config.option.keyword, request.config.getoption("lf", False), request.session.testsfailed)
     ) and not any("::" in argument for argument in request.config.args)
     unused = [habit.quotation for habit in made.habits if not habit.uses]
     assert not (is_whole_run and unused), f"stale: {request.param} has not the habits {unused}"

@@ -182,6 +182,11 @@ PASS = {
     + "juliet sends to romeo:\n    <message id='re-{id}'/>\n"
     + "romeo receives:\n    <message id='re-m1' from='{juliet.full}' to='{romeo.full}'/>",
     "annotation elsewhere": SENT + RECEIVED + QUOTED + "\n    <message/>\n",
+    "with carbons": "[Client] romeo\n[Client] juliet\n[Client] juliet/laptop  carbons\n" + SENT.removeprefix(CLIENTS)
+    + RECEIVED + "juliet/laptop receives:\n    <message from='{juliet.bare}' to='{juliet/laptop.full}'>…</message>\n",
+    "inactive": CLIENTS + "juliet sends:\n    <inactive xmlns='urn:xmpp:csi:0'/>\n"
+    + "romeo sends to juliet:\n    <presence/>\njuliet receives nothing.\n" + SENT.removeprefix(CLIENTS)
+    + "juliet receives:\n    <presence from='{romeo.full}' to='{juliet.full}'/>\n" + RECEIVED.partition("\n")[2],
     "cut off": CLIENTS + "romeo vanishes.\nnobody receives anything.",
 }  # fmt: skip
 FAIL = {
@@ -192,6 +197,9 @@ FAIL = {
     "not received": CLIENTS + RECEIVED,
     "received by another": SENT + RECEIVED.replace("juliet receives", "romeo receives"),
     "received once": SENT + RECEIVED + RECEIVED,
+    "no carbons": "[Client] romeo\n[Client] juliet\n[Client] juliet/laptop\n" + SENT.removeprefix(CLIENTS)
+    + RECEIVED + "juliet/laptop receives:\n    <message from='{juliet.bare}' to='{juliet/laptop.full}'>…</message>\n",
+    "not inactive": CLIENTS + "romeo sends to juliet:\n    <presence/>\njuliet receives nothing.\n",
     "still connected": CLIENTS + "romeo is disconnected.",
     "not connected": "[Client] romeo\n[Client] juliet offline\njuliet sends:\n    <presence/>",
 }

@@ -188,6 +188,8 @@ def _ports(config: ServerConfig, *, is_running: bool) -> Iterator[Line]:
     for address in config.listen.addresses:
         for port in ports:
             yield _port(address, port, is_running=is_running)
+    if config.metrics.port:
+        yield _port(config.metrics.address, config.metrics.port, is_running=is_running)
 
 
 def _port(address: str, port: int, *, is_running: bool) -> Line:

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import structlog
 from pydantic import Field
-from sqlalchemy import bindparam, delete, insert, or_, select
+from sqlalchemy import bindparam, delete, func, insert, or_, select
 
 from xmppchat.core import events
 from xmppchat.core.commands import Parameter
@@ -31,6 +31,7 @@ _log = schema.audit_log.c
 _INSERT = insert(schema.audit_log)
 _NEWEST = select(_log.at, _log.actor, _log.command, _log.arguments, _log.error).order_by(_log.id.desc())
 _PAGE = _NEWEST.limit(bindparam("most"))
+_LAST = select(func.max(_log.id))
 _LAST_KEPT = select(_log.id).order_by(_log.id.desc()).offset(MAX_ROWS - 1).limit(1)
 _EXPIRE = delete(schema.audit_log).where(or_(_log.at < bindparam("before"), _log.id < bindparam("first")))
 
@@ -46,6 +47,11 @@ class Audit(Component[AuditConfig]):
 
     name = "audit"
     Config = AuditConfig
+
+    async def start(self) -> None:
+        """New ids are greater than any that is stored: the newest entry is the last one, whatever the clock says."""
+        (row,) = await self.kernel.reader.fetch(_LAST)
+        self.kernel.ids.not_below(row[0] or 0)
 
     @on(events.CommandExecuted)
     def record(self, event: events.CommandExecuted) -> None:

@@ -124,7 +124,8 @@ class Offline(Component[ComponentConfig]):
         stored = account[STORED]
         limits = self.kernel.limits
         if stored.count >= limits.offline_messages or stored.bytes + size > limits.offline_bytes:
-            self.kernel.limit_counters.fired("offline_messages")
+            is_number = stored.count >= limits.offline_messages
+            self.kernel.limit_counters.fired("offline_messages" if is_number else "offline_bytes")
             if is_archived(stanza, account):
                 return HANDLED  # it was taken, and can be found there: it must not be refused as well (C5)
             raise ServiceUnavailable("the recipient's mailbox is full")

@@ -28,7 +28,10 @@ _TABLE = 20_000
 
 
 class Backoff:
-    """Who failed too often lately must wait; every further penalty doubles, up to `longest` seconds."""
+    """Who failed too often lately must wait; every further penalty doubles, up to `longest` seconds.
+
+    `failures` are so many as bring a penalty; 0: none does.
+    """
 
     def __init__(self, clock: Clock, *, failures: int, window: float, first: float, longest: float) -> None:
         self._clock = clock
@@ -42,10 +45,12 @@ class Backoff:
     def may_try(self, key: str) -> bool:
         """Whether an attempt by `key` is looked at now."""
         entry = self._entries.get(key)
-        return entry is None or self._clock.monotonic() >= entry[3]
+        return entry is None or not self.failures or self._clock.monotonic() >= entry[3]
 
     def failed(self, key: str) -> bool:
         """Count a failure; True where it brought a penalty."""
+        if not self.failures:
+            return False
         now = self._clock.monotonic()
         count, end, penalties, until = self._entries.pop(key, (0, 0.0, 0, 0.0))
         if now >= end:
@@ -86,9 +91,8 @@ class Authenticator:
 
     def set_limits(self, limits: Limits) -> None:
         """Count by other limits from now on; who has to wait already goes on waiting."""
-        self._is_limited = limits.auth_failures_per_address > 0
-        self._addresses.failures = limits.auth_failures_per_address or 1
-        self._pairs.failures = limits.auth_failures_per_account or 1
+        self._addresses.failures = limits.auth_failures_per_address
+        self._pairs.failures = limits.auth_failures_per_account
 
     def create(self, mechanism: str, domain: str, channel_bindings: dict[str, bytes]) -> Exchange:
         """A new exchange; raises :class:`~xmppchat.protocol.sasl.MechanismNotOffered`."""
@@ -96,7 +100,7 @@ class Authenticator:
 
     def may_try(self, peer: str) -> bool:
         """Whether this address may try at all."""
-        return not self._is_limited or self._addresses.may_try(peer)
+        return self._addresses.may_try(peer)
 
     def at_hand(self, exchange: Exchange, step: Step, domain: str, peer: str) -> Step:
         """The next step, where nothing has to be waited for; else `step` itself, for :meth:`proceed`."""
@@ -131,17 +135,13 @@ class Authenticator:
 
     def failed(self, username: str, domain: str, peer: str) -> None:
         """The client did not prove what it claimed."""
-        if not self._is_limited:
-            return
-        by_address = self._addresses.failed(peer)
-        by_pair = self._pairs.failed(_pair(username, domain, peer))
-        if by_address or by_pair:
-            self._counters.fired("auth_failures")
+        if self._addresses.failed(peer):
+            self._counters.fired("auth_failures_per_address")
+        if self._pairs.failed(_pair(username, domain, peer)):
+            self._counters.fired("auth_failures_per_account")
 
     def _is_blocked(self, username: str, domain: str, peer: str) -> bool:
-        return self._is_limited and not (
-            self._addresses.may_try(peer) and self._pairs.may_try(_pair(username, domain, peer))
-        )
+        return not (self._addresses.may_try(peer) and self._pairs.may_try(_pair(username, domain, peer)))
 
 
 _TRY_LATER = Failure("temporary-auth-failure", "too many failed attempts from your network; try again later")

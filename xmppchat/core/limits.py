@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from xmppchat.protocol.errors import StreamError, StreamPolicyViolation
 from xmppchat.protocol.xmlreader import ReaderLimits
 
 _HUGE = 1_000_000_000
@@ -37,6 +38,16 @@ PROFILES: Mapping[str, Mapping[str, float]] = {
     },
     # Counts as in operation, but no rates.
     "test": _UNHURRIED,
+}  # fmt: skip
+
+
+#: What the end of a stream by a bound (:class:`StreamPolicyViolation`.limit) is counted as: after login, and before.
+_OF_STREAMS: Final[Mapping[str, tuple[str, str]]] = {
+    "bytes": ("stanza_bytes", "untrusted_stanza_bytes"), "elements": ("stanza_elements", "untrusted_elements"),
+    "depth": ("stanza_depth", "untrusted_depth"), "attributes": ("element_attributes", "untrusted_attributes"),
+    "namespaces": ("namespaces", "namespaces"), "total": ("untrusted_total_bytes", "untrusted_total_bytes"),
+    "name_bytes": ("name_bytes", "name_bytes"), "attribute_bytes": ("attribute_bytes", "attribute_bytes"),
+    "rescan_bytes": ("rescan_bytes", "rescan_bytes"), "attempts": ("login_attempts", "login_attempts"),
 }  # fmt: skip
 
 
@@ -218,27 +229,26 @@ class Limits(BaseModel):
     def session_rates(self, now: float) -> Rates | None:
         """What bounds the rate of a session (rows 16, 17). None where all is off."""
         return _rates({
-            "bytes": _bucket(self.session_byte_rate, self.session_byte_burst, now),
-            "stanzas": _bucket(self.session_stanza_rate, self.session_stanza_burst, now),
-        })  # fmt: skip
+            "session_byte_rate": ("bytes", self.session_byte_rate, self.session_byte_burst),
+            "session_stanza_rate": ("stanzas", self.session_stanza_rate, self.session_stanza_burst),
+        }, now)  # fmt: skip
 
     def account_rates(self, now: float) -> Rates | None:
         """What bounds the rate of all sessions of an account together (rows 16, 17). None where all is off."""
         return _rates({
-            "bytes": _bucket(self.account_byte_rate, self.account_byte_burst, now),
-            "message": _bucket(self.account_message_rate, self.account_message_burst, now),
-            "presence": _bucket(self.account_presence_rate, self.account_presence_burst, now),
-            "iq": _bucket(self.account_iq_rate, self.account_iq_burst, now),
-        })  # fmt: skip
+            "account_byte_rate": ("bytes", self.account_byte_rate, self.account_byte_burst),
+            "account_message_rate": ("message", self.account_message_rate, self.account_message_burst),
+            "account_presence_rate": ("presence", self.account_presence_rate, self.account_presence_burst),
+            "account_iq_rate": ("iq", self.account_iq_rate, self.account_iq_burst),
+        }, now)  # fmt: skip
 
 
-def _bucket(rate: float, burst: float, now: float) -> TokenBucket | None:
-    # A burst of 0 with a rate is a burst of one second.
-    return TokenBucket(rate, burst or rate, now) if rate else None
-
-
-def _rates(buckets: Mapping[str, TokenBucket | None]) -> Rates | None:
-    kept = {name: bucket for name, bucket in buckets.items() if bucket is not None}
+def _rates(rates: Mapping[str, tuple[str, float, float]], now: float) -> Rates | None:
+    """Buckets by option, of (what is counted, rate, burst). A burst of 0 with a rate is a burst of one second."""
+    kept = {
+        option: (counted, TokenBucket(rate, burst or rate, now)) for option, (counted, rate, burst) in rates.items()
+        if rate
+    }
     return Rates(kept) if kept else None
 
 
@@ -269,31 +279,52 @@ class TokenBucket:
 
 
 class Rates:
-    """Buckets by what they count: "bytes", "stanzas", and kinds of stanza ("message", "presence", "iq")."""
+    """Buckets by option, each with what it counts: "bytes", "stanzas", or a kind ("message", "presence", "iq").
 
-    __slots__ = ("_buckets",)
+    `exceeded` is the option with the longest debt, as of the last time that there was one.
+    """
 
-    def __init__(self, buckets: Mapping[str, TokenBucket]) -> None:
+    __slots__ = ("_buckets", "exceeded")
+
+    def __init__(self, buckets: Mapping[str, tuple[str, TokenBucket]]) -> None:
         self._buckets = buckets
+        self.exceeded = ""
 
     def take(self, now: float, size: int, kinds: Sequence[str]) -> float:
         """Count `size` bytes with stanzas of these `kinds`; returns the seconds until the longest debt is paid."""
         wait = 0.0
-        for name, bucket in self._buckets.items():
-            amount = size if name == "bytes" else len(kinds) if name == "stanzas" else kinds.count(name)
-            if amount:
-                wait = max(wait, bucket.take(now, amount))
+        for option, (counted, bucket) in self._buckets.items():
+            amount = size if counted == "bytes" else len(kinds) if counted == "stanzas" else kinds.count(counted)
+            if amount and (debt := bucket.take(now, amount)) > wait:
+                wait, self.exceeded = debt, option
         return wait
 
 
+#: Limits that are counted: options, and fixed ones with their row of the table. (A rate is counted by its first
+#: option; a bound that only forgets or cuts something stops nobody, and is not counted.)
+FIXED: Final[Mapping[str, int]] = {
+    "tls_handshake": 1, "name_bytes": 8, "attribute_bytes": 8, "rescan_bytes": 3, "connections_in_all": 11,
+    "login_attempts": 12, "invitation_guesses": 12, "registrations_in_all": 13, "registration_attempts": 13,
+    "send_buffer": 19, "roster_groups": 29, "password_checks": 53,
+}  # fmt: skip
+_UNCOUNTED: Final = {"profile", "resumption_seconds", "archive_page"}  # the others are what somebody gets
+COUNTED: Final = (*(name for name in Limits.model_fields if name not in _UNCOUNTED and "_burst" not in name), *FIXED)
+
+
 class LimitCounters:
-    """Counts which limit stopped somebody, by name, for metrics and tests."""
+    """Counts which limit stopped somebody, by its name in :data:`COUNTED`, for metrics and tests."""
 
     __slots__ = ("counts",)
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
 
     def fired(self, name: str) -> None:
         """The limit `name` stopped somebody."""
         self.counts[name] += 1
+
+    def ended(self, error: StreamError, *, is_bound: bool) -> None:
+        """A stream ended with `error`, after login (`is_bound`) or before."""
+        names = _OF_STREAMS.get(error.limit) if isinstance(error, StreamPolicyViolation) else None
+        if names is not None:
+            self.fired(names[0] if is_bound else names[1])

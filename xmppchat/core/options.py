@@ -192,7 +192,8 @@ def type_name(annotation: Any) -> str:
     if origin is typing.Annotated:
         return type_name(arguments[0])
     if origin in (list, tuple):
-        return f"list of {type_name(arguments[0])}s"
+        of = type_name(arguments[0])
+        return f"list of {of}" if typing.get_origin(arguments[0]) is Literal else f"list of {of}s"
     if origin is dict:
         return f"table of {type_name(arguments[1])}s"
     if inspect.isclass(annotation) and issubclass(annotation, Enum):

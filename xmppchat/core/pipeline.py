@@ -155,6 +155,10 @@ class Pipeline:
             _run_open(Stage.COPY, lane.copy[kind], passage)
         return True
 
+    def copy(self, passage: Passage) -> None:
+        """Run copy alone: for what the server itself tells an account, which nothing has to be said against."""
+        _run_open(Stage.COPY, self._inbound.copy[passage.stanza.kind], passage)
+
     def fall_back(self, account: Account, stanza: Stanza, turn: Turn) -> bool:
         """Nobody took the message: whether a fallback did. A :class:`StanzaError` of a hook refuses it."""
         passage = Passage(stanza, INBOUND, account, turn)

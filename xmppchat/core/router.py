@@ -95,6 +95,8 @@ class Router:
         session = self.session(to)
         if session is not None:
             turn.effect(session.deliver, answer)
+            if answer.kind == "message":
+                self._pipeline.copy(Passage(answer, INBOUND, session.account, turn))
 
     def session(self, jid: JID) -> Session | None:
         """The local session with this full JID."""

@@ -93,6 +93,9 @@ class Shaper(Protocol):
     def deliver(self, session: Session, stanza: Stanza, to: JID | None) -> None:
         """Send the stanza now, keep it for later, or let it be."""
 
+    def flush(self, session: Session) -> None:
+        """Send what is held, and hold nothing back any more: the client is active (XEP-0352 §4.2, §5.2)."""
+
 
 class Session:
     """One bound resource of an account.

@@ -20,7 +20,7 @@ from xmppchat.core.services import Registration, RegistrationService, Resumption
 from xmppchat.core.session import Session
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.network.login import Login
-from xmppchat.network.transport import OVERFLOW, STALLED
+from xmppchat.network.transport import OVERFLOW, SLOW_HANDSHAKE, STALLED
 from xmppchat.protocol import stream_management
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import (
@@ -198,8 +198,8 @@ class Connection:
 
     def disconnected(self, reason: str) -> None:
         """See :class:`~xmppchat.network.transport.Handler`."""
-        if reason in (OVERFLOW, STALLED):
-            self._shared.kernel.limit_counters.fired("send_buffer")
+        if reason in (OVERFLOW, STALLED, SLOW_HANDSHAKE):
+            self._shared.kernel.limit_counters.fired("tls_handshake" if reason == SLOW_HANDSHAKE else "send_buffer")
         self._shared.left(self)
         self._login = None  # they know each other: only the garbage collector would free both
         self._stop_deadline()
@@ -291,8 +291,7 @@ class Connection:
         self._stop_deadline()
         if error is not None:
             level = log.info if self.session is not None else log.debug
-            if error.condition == "policy-violation":
-                self._shared.kernel.limit_counters.fired("stream_policy")
+            self._shared.kernel.limit_counters.ended(error, is_bound=self.session is not None)
             level("stream error", condition=error.condition, text=error.text, peer=self._wire.address)
         self._leave_session(is_end=error is None and not self._is_lost)
         self._wire.close(error.condition if error is not None else "stream closed")
@@ -439,8 +438,8 @@ class Connection:
         of_account = self.session.account.rates if self.session is not None else None
         for name, rates in (("session_rate", self._rates), ("account_rate", of_account)):
             wait = rates.take(now, size, kinds) if rates is not None else 0.0
-            if wait > 0:
-                kernel.limit_counters.fired(name)
+            if rates is not None and wait > 0:
+                kernel.limit_counters.fired(rates.exceeded)
                 self._wire.pause_reading(name)
                 kernel.clock.call_later(wait, self._wire.resume_reading, name)
 
@@ -458,7 +457,7 @@ class Connection:
         if self.session is None or self._silence < patience:
             return
         if self._silence > patience + 1:  # a whole interval to answer in
-            self._shared.kernel.limit_counters.fired("idle")
+            self._shared.kernel.limit_counters.fired("idle_seconds")
             self.close(ConnectionTimeout("nothing came for a long time, not even an answer to a ping"))
         elif self._silence == patience:
             ping = Element("ping", NS.PING)
@@ -472,15 +471,15 @@ class Connection:
         """Limit 2: negotiation has an end, and so has silence in it."""
         kernel = self._shared.kernel
         now = kernel.clock.monotonic()
-        rest = min(
-            self._started_at + kernel.limits.negotiation_seconds - now,
-            self._progress_at + kernel.limits.negotiation_stall_seconds - now,
+        rest, limit = min(
+            (self._started_at + kernel.limits.negotiation_seconds - now, "negotiation_seconds"),
+            (self._progress_at + kernel.limits.negotiation_stall_seconds - now, "negotiation_stall_seconds"),
         )
         if rest > 0:
             self._deadline = kernel.clock.call_later(rest, self._check_deadline)
             return
         self._deadline = None
-        kernel.limit_counters.fired("negotiation")
+        kernel.limit_counters.fired(limit)
         self.close(ConnectionTimeout("log in faster"))
 
     def _stop_deadline(self) -> None:

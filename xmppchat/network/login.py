@@ -60,7 +60,7 @@ class Login:
 
     def _start(self, event: SaslStarted) -> None:
         if not self._authenticator.may_try(self._peer):
-            self._kernel.limit_counters.fired("auth_failures")
+            self._kernel.limit_counters.fired("auth_failures_per_address")
             self._failed(Failure("temporary-auth-failure", "too many failed attempts; try again later"))
             return
         self.username = ""
@@ -82,6 +82,7 @@ class Login:
         try:
             answer: Step = await self._authenticator.proceed(exchange, step, self._stream.domain, self._peer)
         except ResourceConstraint as error:
+            self._kernel.limit_counters.fired("password_checks")
             answer = Failure("temporary-auth-failure", error.text)
         except Exception:
             log.exception("login could not be checked")
@@ -117,7 +118,7 @@ class Login:
             self._count_guess(mechanism)
         self._stream.sasl_failed(failure.condition, failure.text)
         if self._attempts >= MAX_ATTEMPTS:
-            self._owner.close(StreamPolicyViolation("too many failed attempts to log in"))
+            self._owner.close(StreamPolicyViolation("too many failed attempts to log in", limit="attempts"))
 
     def _count_guess(self, mechanism: str) -> None:
         """One password by several mechanisms is one guess; another name, or a mechanism again, is another."""

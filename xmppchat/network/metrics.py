@@ -71,7 +71,8 @@ class Figures:
         waiting = sum(
             isinstance(session.output, Hibernation) for session in self._kernel.directory.sessions()
         )
-        yield GaugeMetricFamily("xmppchat_sessions_waiting", "devices without a connection that may resume", value=waiting)
+        text = "devices without a connection that may resume"
+        yield GaugeMetricFamily("xmppchat_sessions_waiting", text, value=waiting)
         phases = Counter(connection.phase.value for connection in self._connections.open)
         yield _gauges("xmppchat_connections", "connections of clients, by the state of the stream", "state", phases)
 
@@ -113,6 +114,16 @@ class Figures:
                          writer.latency)
 
 
+class ProcessFigures(ProcessCollector):
+    """Memory, CPU and descriptors of the process, also where /proc/stat is hidden, as in our systemd unit (ProcSubset).
+
+    Without that file prometheus_client does not know when the machine was started, and shows nothing at all.
+    """
+
+    def _boot_time(self) -> float:
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class MetricsServer:
     """Answers ``GET /metrics`` on one address and port."""
 
@@ -124,7 +135,7 @@ class MetricsServer:
         self._account_counts = account_counts
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(figures)
-        ProcessCollector(registry=self._registry)
+        ProcessFigures(registry=self._registry)
         GCCollector(registry=self._registry)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -23,6 +23,7 @@ SOFT_BUFFER = 1024 * 1024
 HARD_BUFFER = 4 * 1024 * 1024
 #: Reasons for which a peer that does not read is cut (reliability.md, limit 19).
 OVERFLOW = f"more than {HARD_BUFFER} bytes wait for the peer"
+SLOW_HANDSHAKE = f"no TLS handshake within {HANDSHAKE_SECONDS:.0f} s"
 STALLED = f"the peer took nothing for {STALL_SECONDS:.0f} s"
 LINGER_BYTES = 256 * 1024
 """What a peer may still send after we have closed; more, and the connection is cut."""
@@ -378,7 +379,7 @@ class Transport(asyncio.Protocol):
             self.abort()
 
     def _handshake_expired(self) -> None:
-        self.abort(f"no TLS handshake within {HANDSHAKE_SECONDS:.0f} s")
+        self.abort(SLOW_HANDSHAKE)
 
     def _arm(self, seconds: float, callback: Callable[[], None]) -> None:
         self._disarm()

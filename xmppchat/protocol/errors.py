@@ -199,7 +199,13 @@ class NotWellFormed(StreamError):
 
 
 class StreamPolicyViolation(StreamError):
+    """`limit`: which bound was exceeded, as :class:`ReaderLimits` and the stream call it; "" for other rules."""
+
     condition = "policy-violation"
+
+    def __init__(self, text: str = "", *, limit: str = "", details: Sequence[Element] = ()) -> None:
+        super().__init__(text, details=details)
+        self.limit = limit
 
 
 class RemoteConnectionFailed(StreamError):

@@ -56,7 +56,7 @@ RULES: Final[Mapping[str, Mapping[str, Content]]] = {
     },
     NS.PUBSUB_EVENT: {"event": Content("an event of a node", _EVENT, is_kept=False)},
     NS.OMEMO: {"encrypted": _ENCRYPTED},
-    NS.OMEMO_OF_OLD: {"encrypted": _ENCRYPTED},
+    NS.OMEMO_AXOLOTL: {"encrypted": _ENCRYPTED},
     NS.OPENPGP: {"openpgp": _ENCRYPTED},
     "jabber:x:encrypted": {"x": _ENCRYPTED},  # XEP-0027
     NS.ENCRYPTION: {"encryption": _ENCRYPTED},
@@ -68,6 +68,7 @@ RULES: Final[Mapping[str, Mapping[str, Content]]] = {
     NS.CONFERENCE: {"x": _INVITATION},
     NS.MUC_USER: {"x": Content("an invitation to a room", _USEFUL, test=_has_invitation)},
     NS.JINGLE_MESSAGE: {"": _CALL},
+    NS.JINGLE_MESSAGE_1: {"": _CALL},
     NS.CALL_INVITES: {"": _CALL},
     NS.MESSAGE_CORRECT: {"replace": Content("a correction", _USEFUL)},
     NS.REACTIONS: {"reactions": Content("reactions", _USEFUL)},

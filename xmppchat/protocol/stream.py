@@ -123,7 +123,7 @@ class Stream:
             return self._run(self.reader.feed, data)
         self._received += len(data)
         if self._received > self._settings.untrusted_total:
-            return self.close(StreamPolicyViolation("too many bytes before authentication"))
+            return self.close(StreamPolicyViolation("too many bytes before authentication", limit="total"))
         return self._run(self._hold if self.is_waiting else self.reader.feed, data)
 
     def _hold(self, data: bytes) -> list[Item]:

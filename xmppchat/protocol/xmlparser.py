@@ -137,8 +137,8 @@ class Parser:
 
     def _on_header(self, name: str, attributes: dict[str, str]) -> None:
         namespace, _, local = name.rpartition(_SEPARATOR)
-        if len(attributes) > self.limits.attributes or len(self._declared) > self.limits.namespaces:
-            raise StreamPolicyViolation("too many attributes")
+        if len(attributes) > self.limits.attributes:
+            raise StreamPolicyViolation("too many attributes", limit="attributes")
         if self._declared.get("stream") != NS.STREAM:
             # RFC 6120 §4.8.5: an implementation may insist on the prefix "stream".
             raise BadNamespacePrefix("the stream header's prefix is 'stream'")
@@ -156,9 +156,9 @@ class Parser:
         limits = self.limits
         self._count += 1
         if len(stack) >= limits.depth or self._count > limits.elements:
-            raise StreamPolicyViolation(
-                f"an element may hold {limits.elements} elements, {limits.depth} levels deep"
-            )
+            limit = "elements" if self._count > limits.elements else "depth"
+            text = f"an element may hold {limits.elements} elements, {limits.depth} levels deep"
+            raise StreamPolicyViolation(text, limit=limit)
         element = Element.__new__(Element)
         try:
             element.namespace, element.name = _names[name]
@@ -186,7 +186,7 @@ class Parser:
             self._items.append(element)
             self._count = 0
             if self._expat.CurrentByteIndex - self._start > self.limits.bytes:
-                raise StreamPolicyViolation(f"more than {self.limits.bytes} bytes in one element")
+                raise StreamPolicyViolation(f"more than {self.limits.bytes} bytes in one element", limit="bytes")
 
     def _on_text(self, text: str) -> None:
         if self.stack:
@@ -206,7 +206,8 @@ class Parser:
     def _on_namespace(self, prefix: str | None, uri: str | None) -> None:
         self._namespaces += 1
         if self._namespaces > self.limits.namespaces:
-            raise StreamPolicyViolation(f"more than {self.limits.namespaces} namespace declarations")
+            text = f"more than {self.limits.namespaces} namespace declarations"
+            raise StreamPolicyViolation(text, limit="namespaces")
         if self.prologue is None:
             self._declared[prefix] = uri or ""
 
@@ -233,7 +234,7 @@ def _split(name: str, limits: ReaderLimits) -> tuple[str, str]:
         raise BadNamespacePrefix("no element has the prefix 'xml'")
     _check_namespace(namespace)
     if len(name) > limits.name_bytes:
-        raise StreamPolicyViolation(f"a name may have {limits.name_bytes} bytes")
+        raise StreamPolicyViolation(f"a name may have {limits.name_bytes} bytes", limit="name_bytes")
     if len(_names) >= _NAME_CACHE:
         _names.clear()
     _names[name] = pair = (intern(namespace), intern(local))
@@ -248,11 +249,11 @@ def _check_namespace(namespace: str) -> None:
 
 def _check_attributes(attributes: dict[str, str], limits: ReaderLimits) -> dict[str, str]:
     if len(attributes) > limits.attributes:
-        raise StreamPolicyViolation(f"an element may have {limits.attributes} attributes")
+        raise StreamPolicyViolation(f"an element may have {limits.attributes} attributes", limit="attributes")
     foreign = False
     for key, value in attributes.items():
         if len(value) > limits.attribute_bytes or len(key) > limits.name_bytes:
-            raise StreamPolicyViolation("an attribute is too long")
+            raise StreamPolicyViolation("an attribute is too long", limit="attribute_bytes")
         if _SEPARATOR in key:
             foreign = True
     return _readable(attributes) if foreign else attributes

@@ -65,7 +65,7 @@ class XmlReader:
         """Add `data` to :attr:`pending`; as much may wait as one element may hold. Raises :class:`StreamError`."""
         self.pending += data
         if len(self.pending) > self.limits.bytes:
-            raise StreamPolicyViolation("too many bytes were sent while an answer was still to come")
+            raise StreamPolicyViolation("too many bytes were sent while an answer was still to come", limit="bytes")
 
     def feed(self, data: bytes) -> list[Item]:
         """Read `data`; returns completed items in order. Raises :class:`StreamError`."""
@@ -99,7 +99,7 @@ class XmlReader:
         if self._prologue is None and parser.prologue is not None:
             self._prologue = parser.prologue
             if self._fed + len(data) > self.limits.bytes:  # a header comes alone: one item at a time
-                raise StreamPolicyViolation(f"more than {self.limits.bytes} bytes in the stream header")
+                raise StreamPolicyViolation(f"more than {self.limits.bytes} bytes in the stream header", limit="bytes")
         unfinished = parser.unfinished
         if items and items[-1] is CLOSED:
             self._drop_parser()  # its document has ended: of no use to another stream
@@ -113,11 +113,11 @@ class XmlReader:
         # Bytes of the item that is still open; exact to a chunk when another item ended in the same chunk.
         self._fed = unfinished if has_items else self._fed + size
         if self._fed > self.limits.bytes:
-            raise StreamPolicyViolation(f"more than {self.limits.bytes} bytes in one element")
+            raise StreamPolicyViolation(f"more than {self.limits.bytes} bytes in one element", limit="bytes")
         # Nothing but the unfinished token in this piece: expat will scan it again from its start.
         self._rescan = self._rescan + unfinished if unfinished > size else 0
         if self._rescan > self.limits.rescan_bytes:
-            raise StreamPolicyViolation("an element arrives in too many small pieces")
+            raise StreamPolicyViolation("an element arrives in too many small pieces", limit="rescan_bytes")
 
     def _give_back(self, parser: Parser) -> None:
         self._parser = None
@@ -143,7 +143,7 @@ class XmlReader:
 def parse_document(data: bytes, limits: ReaderLimits = TRUSTED) -> Element:
     """One whole XML document (a WebSocket frame, a request body). Raises :class:`StreamError`."""
     if len(data) > limits.bytes:
-        raise StreamPolicyViolation(f"more than {limits.bytes} bytes in one document")
+        raise StreamPolicyViolation(f"more than {limits.bytes} bytes in one document", limit="bytes")
     parser = _take(_DOCUMENT_PROLOGUE)
     parser.limits = limits
     try:

@@ -93,6 +93,7 @@ class _Runner:
         self._names = Names(transcript, driver.domain, driver.admins)
         self._clients: dict[str, WireClient] = {}
         self._everyone: list[WireClient] = []
+        self._vanished: dict[str, WireClient] = {}
         self._is_prosody = driver.name == "prosody"
 
     # --- before and after ----------------------------------------------------------------
@@ -130,6 +131,7 @@ class _Runner:
     async def _log_in(self, account: str, resource: str, lang: str = "") -> WireClient:
         client = await self._driver.connect()
         client.lang = lang
+        client.answers_requests = True
         self._everyone.append(client)
         await client.log_in(self._names.local(account), self._names.password, resource)
         return client
@@ -142,6 +144,8 @@ class _Runner:
         client = self._clients[line.name] = await self._log_in(line.account, line.resource, line.lang)
         if line.is_interested:
             await client.request("get", f"<query xmlns='{NS.ROSTER}'/>")
+        if line.has_carbons:
+            await client.request("set", f"<enable xmlns='{NS.CARBONS}'/>")
         if not line.is_unavailable:
             priority = "" if line.priority is None else f"<priority>{line.priority}</priority>"
             client.write(f"<presence>{priority}</presence>")
@@ -175,6 +179,8 @@ class _Runner:
                 everyone.inbox.clear()
         elif step.kind == "connects" and line is not None:
             self._clients[step.client] = await self._log_in(line.account, line.resource, line.lang)
+        elif step.kind == "comes back" and line is not None:
+            await self._come_back(line, step)
         else:
             await self._act_on(self._client(step.client, step), step)
 
@@ -189,15 +195,37 @@ class _Runner:
             del self._clients[step.client]
         elif step.kind == "vanishes":
             await client.vanish()
-            del self._clients[step.client]
+            self._vanished[step.client] = self._clients.pop(step.client)
         else:
             for element in self._stanzas(step.xml, step.line):
                 if step.to:
                     element = element.replace(attributes={"to": self._client(step.to, step).jid})
                 client.write(element.to_xml(NS.CLIENT))
+                if element.namespace == NS.CSI:
+                    await self._indicated(client, element.name)
+
+    async def _indicated(self, client: WireClient, state: str) -> None:
+        client.is_inactive = state == "inactive"
+        # From now on it asks nothing, since the answer would wake it. When those who write later have had an answer,
+        # what it wrote before them was read.
+        await self._settle()
+
+    async def _come_back(self, line: ClientLine, step: Step) -> None:
+        former = self._vanished.get(line.name) or self._client(line.name, step)
+        client = await self._driver.connect()
+        self._everyone.append(client)
+        client.answers_requests = True
+        await client.authenticate(self._names.local(line.account), self._names.password)
+        client.handled = former.handled
+        for element in self._stanzas(step.xml, step.line):
+            client.write(element.to_xml(NS.CLIENT))
+        await client.until_received(1)
+        client.jid = former.jid if client.inbox and client.inbox[0].name == "resumed" else ""
+        self._clients[line.name] = client
 
     async def _settle(self) -> None:
-        await self._driver.settle([client for client in self._everyone if not client.is_closed])
+        clients = (client for client in self._everyone if not client.is_inactive)
+        await self._driver.settle([client for client in clients if not client.is_closed])
 
     # --- expectations --------------------------------------------------------------------
 
@@ -215,9 +243,12 @@ class _Runner:
                 raise Mismatch(f"{place}: {step.client} is still connected")
             return
         wanted = self._stanzas(step.xml, step.line)
-        if not client.jid:  # nothing settles a stream before authentication
+        if not client.jid or client.is_inactive:  # nothing settles a stream before authentication, or one that sleeps
+            count = len(wanted)
+            if self._is_prosody and step.difference is not None:
+                count = len(self._stanzas(step.difference.xml, step.difference.line))
             with contextlib.suppress(TimeoutError):
-                await client.until_received(len(wanted))
+                await client.until_received(count)
         if self._is_prosody and step.difference is not None:
             self._expect_difference(client, step, wanted)
             return
@@ -291,6 +322,8 @@ class _Runner:
         return f"{self._transcript.path}:{step.line}: '{step.said}'"
 
     def _stanzas(self, xml: str, line: int) -> list[Element]:
+        clients = {**self._vanished, **self._clients}
+        self._names.handled = {name: client.handled for name, client in clients.items()}
         try:
             return read_stanzas(self._names.replace(xml))
         except ValueError as error:
@@ -305,6 +338,7 @@ class Names:
         self.domain = domain
         self.password = f"secret-{suffix}"
         self.captured: dict[str, str] = {}
+        self.handled: dict[str, int] = {}
         self._suffix = suffix
         self._accounts = transcript.accounts
         flagged = {line.account for line in transcript.clients if line.is_admin}
@@ -336,6 +370,8 @@ class Names:
             return self.captured[name]
         client, _, part = name.rpartition(".")
         account = client.partition("/")[0]
+        if part == "handled" and client in self.handled:
+            return str(self.handled[client])
         if account in self._accounts:
             if part == "full" and client in self._resources:
                 return f"{self.bare(account)}/{self._resources[client]}"
@@ -346,16 +382,19 @@ class Names:
 
 
 def without_own_id(element: Element, owner: str) -> Element:
-    """A message without the one id that the archive of its recipient gave it (XEP-0359), where it has exactly one.
+    """A message, and those in it, without the one id that the archive of `owner` gave each (XEP-0359).
 
     So a transcript that is not about archives need not name it; two of them, or one of somebody else, stay and show.
     """
-    if element.name != "message":
-        return element
+    children = [without_own_id(child, owner) if isinstance(child, Element) else child for child in element.children]
     ids = [child for child in element.find_all("stanza-id", NS.STANZA_IDS) if child.get("by") == owner]
-    if len(ids) != 1 or not ids[0].get("id") or len(ids[0].attributes) > 2 or ids[0].children:
-        return element
-    return element.replace(children=[child for child in element.children if child is not ids[0]])
+    if element.name == "message" and len(ids) == 1 and _is_sound(ids[0]):
+        children = [child for child in children if child != ids[0]]
+    return element.replace(children=children)
+
+
+def _is_sound(stanza_id: Element) -> bool:
+    return bool(stanza_id.get("id")) and stanza_id.attributes.keys() == {"by", "id"} and not stanza_id.children
 
 
 _LONGEST_SHOWN = 2_000

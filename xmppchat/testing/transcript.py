@@ -20,19 +20,26 @@ Above the steps:
 - the first comment is the title; the sections that decide follow as comments,
 - ``memory only``: it moves the clock, which no server outside this process lets us do,
 - ``[Client] account`` or ``[Client] account/resource`` with flags: ``offline`` (only the account is there),
-  ``unavailable`` (logged in, no presence), ``interested`` (asked for the roster), ``priority=N``, ``lang=xx`` (of its
-  stream), ``stream`` (no account, only a secure stream that awaits authentication), ``admin`` (its account administers
-  the host),
+  ``unavailable`` (logged in, no presence), ``interested`` (asked for the roster), ``carbons`` (enabled them, XEP-0280),
+  ``priority=N``, ``lang=xx`` (of its stream), ``stream`` (no account, only a secure stream that awaits
+  authentication), ``admin`` (its account administers the host),
 - ``[Roster] romeo -> juliet: state``: one of the nine states of RFC 6121 Appendix A.1, as ``none + pending out``.
 
 Set-up goes through the protocol, with accounts that are new in each run; what it causes is not seen.
 
-Steps: :data:`STEPS`. "connects" logs in and sends nothing; "vanishes" cuts the connection without a word; "reads the
-rest" drops what was received and not yet shown. At the end nobody may have received anything that is not shown.
+Steps: :data:`STEPS`. "connects" logs in and sends nothing; "vanishes" cuts the connection without a word; "comes back"
+logs in and, instead of binding a resource, sends what is shown (XEP-0198 §5); "reads the rest" drops what was received
+and not yet shown. At the end nobody may have received anything that is not shown. Clients answer each ``<r/>`` by
+themselves.
+
+A client that has sent ``<inactive/>`` (XEP-0352) sends nothing until it is told to, not even what tells on a real
+transport that everything has arrived: what it is shown to receive is waited for there, and "receives nothing" is exact
+in memory only.
 
 Elements are compared as :mod:`xmppchat.testing.matching` says. Replaced are ``{domain}``, ``{romeo.bare}``,
-``{romeo.full}``, ``{romeo.local}``, ``{romeo.password}``, ``{error cancel item-not-found}`` (the whole element, with or
-without a text), ``{letters 2000}`` (so many), and ``{name}`` by what ``id="{=name}"`` of an earlier expectation saw.
+``{romeo.full}``, ``{romeo.local}``, ``{romeo.password}``, ``{romeo.handled}`` (what it counts for XEP-0198),
+``{error cancel item-not-found}`` (the whole element, with or without a text), ``{letters 2000}`` (so many), and
+``{name}`` by what ``id="{=name}"`` of an earlier expectation saw.
 
 Behind a "receives" step may stand what Prosody sends instead, with who is right by the quoted section::
 
@@ -69,6 +76,7 @@ class ClientLine:
     is_unavailable: bool = False
     is_interested: bool = False
     is_stream: bool = False
+    has_carbons: bool = False
     is_admin: bool = False
     priority: int | None = None
     lang: str = ""
@@ -149,10 +157,12 @@ STEPS = {
     "connects": re.compile(_NAME + r" connects\."),
     "logs in": re.compile(_NAME + r" logs in\."),
     "disconnects": re.compile(_NAME + r" disconnects\."),
+    "comes back": re.compile(_NAME + r" comes back:"),
     "vanishes": re.compile(_NAME + r" vanishes\."),
     "is disconnected": re.compile(_NAME + r" is disconnected\."),
     "time passes": re.compile(r"(?P<seconds>\d+) seconds pass\."),
 }
+_WITH_STANZAS = ("comes back", "receives", "receives in any order")
 _ROSTER = re.compile(r"\[Roster\] ([a-z0-9]+) -> ([a-z0-9]+): (.+)")
 _PROSODY = re.compile(r'@prosody (ours|theirs|both) "(.+)"( and ends)?')
 
@@ -219,6 +229,7 @@ def _client(words: list[str]) -> ClientLine:
         is_unavailable="unavailable" in given,
         is_interested="interested" in given,
         is_stream="stream" in given,
+        has_carbons="carbons" in given,
         is_admin="admin" in given,
         priority=int(given["priority"]) if "priority" in given else None,
         lang=given.get("lang", ""),
@@ -227,8 +238,8 @@ def _client(words: list[str]) -> ClientLine:
 
 #: The flags of a client, and whether they have a value.
 _FLAGS = {
-    "offline": False, "unavailable": False, "interested": False, "stream": False, "admin": False, "priority": True,
-    "lang": True,
+    "offline": False, "unavailable": False, "interested": False, "stream": False, "carbons": False, "admin": False,
+    "priority": True, "lang": True,
 }  # fmt: skip
 
 
@@ -255,7 +266,7 @@ def _check(transcript: Transcript) -> None:
         for name in (step.client, step.to):
             if name and name not in names:
                 raise TranscriptError(f"{place} there is no [Client] {name}")
-        takes_stanzas = step.kind.startswith("sends") or step.kind in ("receives", "receives in any order")
+        takes_stanzas = step.kind.startswith("sends") or step.kind in _WITH_STANZAS
         if takes_stanzas != bool(step.xml.strip()):
             raise TranscriptError(f"{place} {'no stanza follows' if takes_stanzas else 'nothing may follow here'}")
         if step.kind == "time passes" and not transcript.is_memory_only:

@@ -34,6 +34,9 @@ class WireClient(abc.ABC):
         self.lang = ""
         self.inbox: list[Element] = []
         self.is_closed = False
+        self.is_inactive = False  # it said so (XEP-0352), and sends nothing of itself
+        self.handled = 0  # stanzas since its stream is managed (XEP-0198)
+        self.answers_requests = False  # it acknowledges what it got whenever it is asked
         self._reader = XmlReader(TRUSTED)
         self._news = asyncio.Event()
         self._barriers = 0
@@ -60,11 +63,21 @@ class WireClient(abc.ABC):
                 if item is CLOSED:
                     self.closed()
                 elif isinstance(item, Element):
-                    self.inbox.append(item)
+                    self._received(item)
                 elif isinstance(item, StreamHeader) and "error" in item.name:
                     raise ClientFailure(f"the server opened its stream with <{item.name}/>")
             items = self._reader.resume() if self._reader.pending else []
         self._news.set()
+
+    def _received(self, element: Element) -> None:
+        if element.namespace == NS.CLIENT:
+            self.handled += 1
+        elif element.is_named("enabled", NS.STREAM_MANAGEMENT):
+            self.handled = 0
+        elif self.answers_requests and element.is_named("r", NS.STREAM_MANAGEMENT):
+            self.write(f"<a xmlns='{NS.STREAM_MANAGEMENT}' h='{self.handled}'/>")
+            return
+        self.inbox.append(element)
 
     def closed(self) -> None:
         """The server ended the stream or the connection."""

@@ -66,9 +66,10 @@ class Accounts(Component[AccountsConfig]):
     account_parts = (CREDENTIALS, IMPORTED)
 
     async def start(self) -> None:
-        """Read or make the secret behind keys of unknown names; see what the accounts have."""
+        """Read or make the secret behind keys of unknown names, see what accounts have; new ids are above theirs."""
         self.passwords = Passwords(self.config.iterations)
-        stored = await self.kernel.reader.fetch(store.SECRET)
+        stored, last = await self.kernel.reader.fetch_many([(store.SECRET, None), (store.LAST, None)])
+        self.kernel.ids.not_below(last[0][0] or 0)
         self._secret = stored[0][0] if stored else secrets.token_bytes(32)
         if not stored:
             turn = self.kernel.new_turn()

@@ -111,6 +111,7 @@ COUNT = (
 SHOW = select(_accounts.created_at, _accounts.seen_at).where(_accounts.id == bindparam("account"))
 
 SECRET = select(schema.secrets.c.value).where(schema.secrets.c.name == "unknown-accounts")
+LAST = select(func.max(_accounts.id))
 INSERT_SECRET = insert(schema.secrets)
 DISABLE = update(schema.accounts).where(_accounts.id == bindparam("account")).values(disabled=bindparam("is_disabled"))
 

@@ -16,7 +16,7 @@ from xmppchat.core.commands import CommandError, Parameter
 from xmppchat.core.component import PARTIAL, Component, ComponentConfig, Xep, command
 from xmppchat.core.services import AccountService
 from xmppchat.jid import JID
-from xmppchat.protocol.errors import ItemNotFound, StreamNotAuthorized
+from xmppchat.protocol.errors import Conflict, ItemNotFound, StreamNotAuthorized
 from xmppchat.protocol.namespaces import NS
 
 #: Rows of one list; `--after` goes on. More would keep the event loop from everything else.
@@ -51,6 +51,10 @@ class Users(Component[ComponentConfig]):
     ) -> dict[str, str]:
         """Add an account."""
         address = self._address(jid)
+        deleted_at = 0 if reuse else await self._accounts.tombstone(address)
+        if deleted_at:
+            text = f"this name is taken: its account was deleted on {_date(deleted_at)}; --reuse takes it all the same"
+            raise CommandError(text, Conflict(text))
         resembled = await self._accounts.resembles(address)
         turn = self.kernel.new_turn()
         await self._accounts.create(address, password, turn, reuse=reuse)
@@ -122,7 +126,7 @@ class Users(Component[ComponentConfig]):
             "last seen": "now" if account.sessions else _date(row.seen_at),
         }
 
-    @command("user export", adhoc=None, changes=False)
+    @command("user export", adhoc=None)  # it changes nothing, but who takes all of an account along leaves a trace
     async def user_export(
         self,
         jid: AccountJid,

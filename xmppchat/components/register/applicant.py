@@ -71,9 +71,9 @@ class Applicant:
         jid = self._address(query.child_text("username") or "")
         password = query.child_text("password") or ""
         self._register.check_password(password)
-        await self._check_name(jid)
-        budget = None if self._invitation is not None else self._register.spend(self._peer)
+        budget = self._register.spend(self._peer, is_invited=self._invitation is not None)
         try:
+            await self._check_name(jid)
             await self._make(jid, password)
         except StanzaError:
             if budget is not None:

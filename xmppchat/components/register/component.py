@@ -104,17 +104,21 @@ class Register(Component[RegisterConfig]):
         if len(password) < self.config.min_password:
             raise NotAcceptable(f"a password has at least {self.config.min_password} characters")
 
-    def spend(self, peer: str) -> Budget | None:
-        """What an account from the address `peer` takes of the budgets. Raises :class:`ResourceConstraint`."""
+    def spend(self, peer: str, *, is_invited: bool) -> Budget | None:
+        """What an account from the address `peer` takes of the budgets. Raises :class:`ResourceConstraint`.
+
+        An invitation is a budget of its own, but nobody may go through all names with it: attempts count (V-17).
+        """
         limits = self.kernel.limits
-        if not limits.registrations_per_hour or _is_in(peer, self.config.unlimited_networks):
+        per_hour, per_day = limits.registrations_per_hour, limits.registrations_per_day
+        if not (per_hour or per_day) or _is_in(peer, self.config.unlimited_networks):
             return None
         now = self.kernel.clock.monotonic()
-        budget = self._budgets.of(network_of(peer), limits.registrations_per_hour, limits.registrations_per_day, now)
-        if not budget.take(now):
-            self.kernel.limit_counters.fired("registrations")
+        budget = self._budgets.of(network_of(peer), per_hour, per_day, now)
+        if exhausted := budget.attempt(now) if is_invited else budget.take(now):
+            self.kernel.limit_counters.fired(exhausted)
             raise ResourceConstraint("too many accounts were made from your network; try again tomorrow")
-        return budget
+        return None if is_invited else budget
 
     # --- after login -------------------------------------------------------------------------------------------------
 

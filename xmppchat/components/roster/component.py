@@ -122,9 +122,16 @@ class Roster(Component[ComponentConfig]):
             raise ResourceConstraint(f"a roster holds {self.kernel.limits.roster_items} contacts; remove some first")
         # Only name and groups are the client's to set (§2.1.2.5, §2.3.2).
         changed = replace(
-            item or RosterItem(contact), name=_name(element), groups=_groups(element), is_listed=True
+            item or RosterItem(contact), name=_name(element), groups=self._groups(element), is_listed=True
         )
         self.store(account, changed, request.turn, push=True)
+
+    def _groups(self, element: Element) -> tuple[str, ...]:
+        groups = _groups(element)
+        if len(groups) > MAX_GROUPS:
+            self.kernel.limit_counters.fired("roster_groups")
+            raise NotAcceptable(f"a contact is in at most {MAX_GROUPS} groups")
+        return groups
 
     def _remove_requested(self, account: Account, item: RosterItem | None, turn: Turn) -> None:
         if item is None or not item.is_listed:
@@ -193,8 +200,6 @@ def _groups(element: Element) -> tuple[str, ...]:
     groups = [group.text for group in element.find_all("group")]
     if len(set(groups)) != len(groups):
         raise BadRequest("the same group is named twice")  # §2.3.3
-    if len(groups) > MAX_GROUPS:
-        raise NotAcceptable(f"a contact is in at most {MAX_GROUPS} groups")
     for group in groups:
         if not group:
             raise NotAcceptable("the name of a group is not empty")

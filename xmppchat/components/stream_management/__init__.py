@@ -7,7 +7,7 @@ Example::
     romeo sends:    <enable xmlns="urn:xmpp:sm:3"/>
     romeo receives: <enabled xmlns="urn:xmpp:sm:3"/>
     romeo sends:    <r xmlns="urn:xmpp:sm:3"/>
-    romeo receives: <a xmlns="urn:xmpp:sm:3" h="0"/>
+    romeo receives: <a xmlns="urn:xmpp:sm:3" h="…"/>
 """
 
 from xmppchat.components.stream_management.component import StreamManagement

@@ -1,0 +1,42 @@
+// A client with @xmpp/client that is driven by lines of JSON: what to do on standard input, what happened on
+// standard output. Arguments: service, domain, username, password, resource.
+import { createInterface } from "node:readline";
+import { client, xml } from "@xmpp/client";
+
+const [service, domain, username, password, resource] = process.argv.slice(2);
+const xmpp = client({ service, domain, username, password, resource });
+const tell = (event) => process.stdout.write(JSON.stringify(event) + "\n");
+
+xmpp.reconnect.delay = 50;
+xmpp.streamManagement.requestAckDebounce = 20;
+xmpp.on("online", (jid) => tell({ event: "online", jid: jid.toString() }));
+xmpp.on("disconnect", () => tell({ event: "disconnect" }));
+xmpp.on("error", (error) => tell({ event: "error", text: String(error) }));
+xmpp.streamManagement.on("resumed", () => tell({ event: "resumed" }));
+xmpp.streamManagement.on("ack", (stanza) => tell({ event: "ack", id: stanza.attrs.id ?? "" }));
+xmpp.streamManagement.on("fail", (stanza) => tell({ event: "fail", id: stanza.attrs.id ?? "" }));
+xmpp.on("stanza", (stanza) => {
+  if (stanza.is("message")) {
+    const stanzaId = stanza.getChild("stanza-id", "urn:xmpp:sid:0");
+    tell({
+      event: "message", id: stanza.attrs.id ?? "", from: stanza.attrs.from, type: stanza.attrs.type ?? "",
+      body: stanza.getChildText("body"), stanzaId: stanzaId ? stanzaId.attrs.id : null,
+    });
+  } else if (stanza.is("presence") && stanza.attrs.from === xmpp.jid?.toString()) {
+    tell({ event: "present" });
+  }
+});
+
+const commands = {
+  send: ({ to, id, body }) => xmpp.send(xml("message", { to, id, type: "chat" }, xml("body", {}, body))),
+  available: () => xmpp.send(xml("presence")),
+  // The connection breaks under the client, without a word to either side.
+  cut: () => xmpp.socket.socket ? xmpp.socket.socket.destroy() : xmpp.socket.destroy(),
+  stop: () => xmpp.stop(),
+};
+
+createInterface({ input: process.stdin }).on("line", (line) => {
+  const command = JSON.parse(line);
+  Promise.resolve(commands[command.do](command)).catch((error) => tell({ event: "error", text: String(error) }));
+});
+xmpp.start().catch((error) => tell({ event: "error", text: String(error) }));
