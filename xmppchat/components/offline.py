@@ -29,6 +29,7 @@ from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import BlockingService
 from xmppchat.core.session import Session
 from xmppchat.jid import JID, InvalidJID
+from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.delay import delayed
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import ServiceUnavailable
@@ -126,7 +127,7 @@ class Offline(Component[ComponentConfig]):
         if stored.count >= limits.offline_messages or stored.bytes + size > limits.offline_bytes:
             is_number = stored.count >= limits.offline_messages
             self.kernel.limit_counters.fired("offline_messages" if is_number else "offline_bytes")
-            if is_archived(stanza, account):
+            if stanza_ids.is_stamped(stanza.children, account.jid):
                 return HANDLED  # it was taken, and can be found there: it must not be refused as well (C5)
             raise ServiceUnavailable("the recipient's mailbox is full")
         stored.count += 1
@@ -170,7 +171,7 @@ class Offline(Component[ComponentConfig]):
             stanza = self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at)
             if stanza.from_ is not None and self._blocking.is_blocked(account, stanza.from_):
                 continue  # blocked meanwhile (XEP-0191 §3.3)
-            archived = is_archived(stanza, account)
+            archived = stanza_ids.is_stamped(stanza.children, account.jid)
             for session in takers:
                 # Who asks the archive itself would get it twice (XEP-0313 §5.1.1).
                 if not (archived and session.uses_archive):
@@ -212,11 +213,3 @@ def _is_one_of(delay: Element, hosts: Collection[str]) -> bool:
 def is_kept(stanza: Stanza) -> bool:
     """Whether a message is worth keeping until somebody is there (XEP-0160 §3): not what is only of the moment."""
     return stanza.message_type in ("normal", "chat") and not is_of_the_moment(stanza)
-
-
-def is_archived(stanza: Stanza, account: Account) -> bool:
-    """Whether the account's archive has a message that waits for it, which then says so (XEP-0359 §4)."""
-    return any(
-        child.is_named("stanza-id", NS.STANZA_IDS) and child.get("by") == account.jid.bare
-        for child in stanza.elements()
-    )

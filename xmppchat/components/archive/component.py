@@ -40,7 +40,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from xmppchat.components.archive import query, results, stanza_ids, store
+from xmppchat.components.archive import query, results, store
 from xmppchat.components.archive.conversations import DELETE_MARKS, ReadMarks, conversations
 from xmppchat.components.archive.policy import EVERYTHING, judge
 from xmppchat.components.archive.preferences import PREFERENCES
@@ -74,6 +74,7 @@ from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import ArchivedMessage, ArchiveService, Conversation, RosterService
 from xmppchat.core.session import Session
 from xmppchat.jid import JID
+from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import ItemNotFound, ServiceUnavailable
 from xmppchat.protocol.message_content import Content
@@ -145,20 +146,20 @@ class Archive(Component[ArchiveConfig]):
     def strip_sent(self, passage: Passage) -> Stanza:
         """A client gives no ids in the name of its account or of this server."""
         own, hosts = passage.account.jid.bare, self._hosts
-        return stanza_ids.without_ids(passage.stanza, lambda by: by.bare == own or by.bare in hosts)
+        return stanza_ids.stripped(passage.stanza, lambda by: by.bare == own or by.bare in hosts)
 
     @stage(Stage.SANITISE, INBOUND, kinds=("message",))
     def strip_received(self, passage: Passage) -> Stanza:
         """Nobody else gives ids of this archive (§4)."""
         own = passage.account.jid.bare
-        return stanza_ids.without_ids(passage.stanza, lambda by: by.bare == own)
+        return stanza_ids.stripped(passage.stanza, lambda by: by.bare == own)
 
     @stage(Stage.STAMP, INBOUND, kinds=("message",))
     def stamp(self, passage: Passage) -> Stanza:
         """The recipient learns under which id it is stored (XEP-0313 §3.4); the sender's id is nobody else's affair."""
         archived = passage.archived
         assert isinstance(archived, Archived)
-        return stanza_ids.stamped(passage.stanza, passage.account.jid, archived.id)
+        return passage.stanza.with_child(stanza_ids.element(archived.id, passage.account.jid))
 
     # --- what is stored ----------------------------------------------------------------------------------------------
 
@@ -261,7 +262,7 @@ class Archive(Component[ArchiveConfig]):
             return results.fin(page.is_complete, page_element(count=0 if asked.is_whole else None))
         # To count what is on other pages would cost more than this one (XEP-0059 §2.2 lets us).
         count = len(rows) if page.is_complete and asked.is_whole else None
-        first, last = query.id_text(rows[0].id), query.id_text(rows[-1].id)
+        first, last = stanza_ids.text_of(rows[0].id), stanza_ids.text_of(rows[-1].id)
         ends = page_element(first, last, count=count, index=None if count is None else 0)
         return results.fin(page.is_complete, ends)
 
@@ -324,7 +325,9 @@ class Archive(Component[ArchiveConfig]):
             before=query.parse_id(before) if before else None if after else store.HIGHEST,
         )
         return [
-            ArchivedMessage(query.id_text(row.id), query.time_of(row.id), Stanza.from_element(parse_stored(row.stanza)))
+            ArchivedMessage(
+                stanza_ids.text_of(row.id), query.time_of(row.id), Stanza.from_element(parse_stored(row.stanza))
+            )
             for row in page.rows if results.message_text(row) is not None
         ]
 
@@ -332,7 +335,7 @@ class Archive(Component[ArchiveConfig]):
         """See :class:`ArchiveService`."""
         await self.kernel.gate.committed(self.kernel.gate.last)
         ends = await self._archives.ends(account.id)
-        return "" if ends is None else query.id_text(ends[1])
+        return "" if ends is None else stanza_ids.text_of(ends[1])
 
     @command("conversations", changes=False)
     async def list_conversations(

@@ -16,9 +16,9 @@ import structlog
 
 from xmppchat.components.archive import store
 from xmppchat.components.archive.query import TIME_SHIFT
-from xmppchat.components.archive.stanza_ids import without_ids
 from xmppchat.core.kernel import Kernel
 from xmppchat.core.session import Session
+from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import StreamError
 from xmppchat.protocol.namespaces import NS
@@ -151,5 +151,5 @@ class Window:
 
 def _essence(stanza: Stanza, own: str) -> Sequence[Element]:
     """What makes a message the same: its elements, but for what says when and where it was (XEP-0203, XEP-0359)."""
-    left = without_ids(stanza, lambda by: by.bare == own or not by.local)
+    left = stanza_ids.stripped(stanza, lambda by: by.bare == own or not by.local)
     return [child for child in left.elements() if not child.is_named("delay", NS.DELAY)]

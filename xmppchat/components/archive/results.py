@@ -12,12 +12,13 @@ from xml.parsers import expat
 
 import structlog
 
-from xmppchat.components.archive.query import id_text, time_of
+from xmppchat.components.archive.query import time_of
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element, Serialised
 from xmppchat.protocol.moments import timestamp
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
+from xmppchat.protocol.stanza_ids import text_of
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +48,7 @@ def result(row: Any, query_id: str) -> Element | None:
         f"<forwarded xmlns='{NS.FORWARD}'><delay xmlns='{NS.DELAY}' stamp='{timestamp(time_of(row.id))}'/>"
         f"{text}</forwarded>"
     )
-    return Element("result", NS.ARCHIVE, {"queryid": query_id or None, "id": id_text(row.id)}, (forwarded,))
+    return Element("result", NS.ARCHIVE, {"queryid": query_id or None, "id": text_of(row.id)}, (forwarded,))
 
 
 def results(rows: Iterable[Any], query_id: str, owner: JID, to: JID) -> Iterator[Stanza]:
@@ -66,7 +67,7 @@ def fin(is_complete: bool, page: Element) -> Element:
 def metadata(ends: tuple[int, int] | None) -> Element:
     """``<metadata/>`` (§4.4): the first and the last message."""
     children = [] if ends is None else [
-        Element(name, NS.ARCHIVE, {"id": id_text(number), "timestamp": timestamp(time_of(number))})
+        Element(name, NS.ARCHIVE, {"id": text_of(number), "timestamp": timestamp(time_of(number))})
         for name, number in zip(("start", "end"), ends, strict=True)
     ]
     return Element("metadata", NS.ARCHIVE, None, children)
