@@ -30,6 +30,7 @@ from xmppchat.protocol.errors import (
     InternalServerError,
     InvalidFrom,
     JidMalformed,
+    ResourceConstraint,
     StanzaError,
     StreamConflict,
     StreamError,
@@ -227,7 +228,7 @@ class Kernel:
             waiting = _Waiting(stanza, number)
             if number:
                 self._queue(session, waiting)
-            self.directory.load(to, lambda _: self._loaded(session, waiting))
+            self.directory.load(to, lambda account: self._loaded(session, waiting, is_found=account is not None))
         elif session.lane and stanza.kind == "message":
             # What is acknowledged is a number, so the messages of a managed stream are stored in its order.
             session.hold()
@@ -245,8 +246,9 @@ class Kernel:
             session.lane = deque()
         session.lane.append(waiting)
 
-    def _loaded(self, session: Session, waiting: _Waiting) -> None:
+    def _loaded(self, session: Session, waiting: _Waiting, *, is_found: bool) -> None:
         waiting.is_ready = True
+        waiting.is_refused = not is_found
         lane = session.lane
         if not waiting.number or lane is None:
             self._go_on(session, waiting)
@@ -256,7 +258,13 @@ class Kernel:
 
     def _go_on(self, session: Session, waiting: _Waiting) -> None:
         session.unhold()
-        if not session.is_closed or waiting.stanza.kind == "message":
+        if waiting.is_refused:
+            # Not begun either: archived for its sender, it would wait half made, and turn up before what was seen.
+            turn = Turn(self.gate, session, waiting.number)
+            error = ResourceConstraint("the recipient cannot be looked up at the moment")
+            self._tell(session, waiting.stanza, error, turn)
+            turn.commit()
+        elif not session.is_closed or waiting.stanza.kind == "message":
             self._begin(session, waiting.stanza, waiting.number)
 
     def _begin(self, session: Session, stanza: Stanza, number: int) -> None:
@@ -319,12 +327,13 @@ class Kernel:
 class _Waiting:
     """A stanza from a client that is not begun, since its recipient, or that of an earlier one, is being loaded."""
 
-    __slots__ = ("is_ready", "number", "stanza")
+    __slots__ = ("is_ready", "is_refused", "number", "stanza")
 
     def __init__(self, stanza: Stanza, number: int, *, is_ready: bool = False) -> None:
         self.stanza = stanza
         self.number = number
         self.is_ready = is_ready
+        self.is_refused = False
 
 
 class Hibernation:
