@@ -27,7 +27,8 @@ network_settings = {{ nagle = false }}  -- its default costs 40 ms a connection
 c2s_require_encryption = true
 modules_enabled = {{ "roster", "saslauth", "carbons", "csi_simple", "smacks", "tls", "ping", "register_ibr",
   "user_account_management", "disco", "offline", "posix", "admin_adhoc", "announce", "blocklist", "lastactivity",
-  "private", "server_contact_info", "time", "vcard", "version" }}
+  "mam", "private", "server_contact_info", "time", "vcard", "version" }}
+archive_expires_after = "never"
 contact_info = {{ abuse = {{ "xmpp:abuse@{domain}" }}, admin = {{ "xmpp:abuse@{domain}" }} }}
 modules_disabled = {{ "s2s", "limits" }}
 ssl = {{ certificate = "{certificate}", key = "{key}" }}
@@ -96,6 +97,37 @@ def _malformed_without_to(pattern: Element) -> Element:
     return pattern.replace(attributes={"to": pattern.get("to") + "|"})
 
 
+def _archive_result(pattern: Element) -> Element:
+    result = pattern.find("result", NS.ARCHIVE)
+    forwarded = result.find("forwarded", NS.FORWARD) if result is not None else None
+    if pattern.name != "message" or result is None or forwarded is None:
+        return pattern
+    inside = [
+        child.replace(attributes={"xml:lang": "en|"})
+        if isinstance(child, Element) and child.name == "message" and "xml:lang" not in child.attributes else child
+        for child in forwarded.children
+    ]
+    result = result.replace(children=[forwarded.replace(children=inside)])
+    return pattern.replace(attributes={"from": pattern.get("from") + "|"}, children=[result])
+
+
+def _archive_page(pattern: Element) -> Element:
+    fin = pattern.find("fin", NS.ARCHIVE)
+    page = fin.find("set", NS.RSM) if fin is not None else None
+    if fin is None or page is None or not fin.get("complete"):
+        return pattern if fin is None or page is None else _with_page(pattern, fin, page.append("⇅"))
+    children = [
+        child.replace(attributes={"index": "0|"})
+        if isinstance(child, Element) and child.name == "first" and child.get("index") else child
+        for child in page.children if isinstance(child, str) or child.name != "count"
+    ]
+    return _with_page(pattern, fin, page.replace(children=[*children, "⇅"]))
+
+
+def _with_page(pattern: Element, fin: Element, page: Element) -> Element:
+    return pattern.replace(children=[fin.replace(children=[page])])
+
+
 #: Differences that show in many transcripts, each settled here once.
 HABITS = (
     (
@@ -132,6 +164,17 @@ HABITS = (
         "RFC 6120 §8.3.2: <stanza-kind from='intended-recipient' to='sender' type='error'>; Prosody leaves 'to' out "
         "where an IQ is malformed as such",
         _malformed_without_to,
+    ),
+    (
+        "both",
+        "RFC 6120 §8.1.2.1, as for answers: Prosody sends results of an archive without 'from'; and it stores the "
+        "language that it added",
+        _archive_result,
+    ),
+    (
+        "both",
+        "XEP-0059 §2.2: <count/> and 'index' MAY be omitted; the order of <first/> and <last/> is not said",
+        _archive_page,
     ),
 )
 

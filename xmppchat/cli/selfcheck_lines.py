@@ -131,7 +131,7 @@ ITEMS: tuple[Item, ...] = (
     Item("roster_versioning", "Roster versioning", COMPLIANCE, _after("{urn:xmpp:features:rosterver}ver"), _LOADED),
     Item("xep0280", "Carbons: all devices see all messages", COMPLIANCE, _domain("urn:xmpp:carbons:2"),
          _LOADED),
-    Item("xep0313", "Archive (MAM)", COMPLIANCE, _has_archive, since=3),
+    Item("xep0313", "Archive (MAM)", COMPLIANCE, _has_archive, _LOADED),
     Item("xep0313muc", "Archive of rooms", COMPLIANCE, None, since=6),
     Item("xep0352", "Client state indication", COMPLIANCE, _after("{urn:xmpp:csi:0}csi"), _LOADED),
     Item("xep0357", "Push", COMPLIANCE, _account("urn:xmpp:push:0"), since=4),

@@ -29,9 +29,11 @@ from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import BlockingService
 from xmppchat.core.session import Session
 from xmppchat.jid import JID, InvalidJID
+from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.delay import delayed
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import ServiceUnavailable
+from xmppchat.protocol.message_content import is_of_the_moment
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.xmlreader import parse_stored
@@ -125,6 +127,8 @@ class Offline(Component[ComponentConfig]):
         if stored.count >= limits.offline_messages or stored.bytes + size > limits.offline_bytes:
             is_number = stored.count >= limits.offline_messages
             self.kernel.limit_counters.fired("offline_messages" if is_number else "offline_bytes")
+            if stanza_ids.is_stamped(stanza.children, account.jid):
+                return HANDLED  # it was taken, and can be found there: it must not be refused as well (C5)
             raise ServiceUnavailable("the recipient's mailbox is full")
         stored.count += 1
         stored.bytes += size
@@ -167,8 +171,11 @@ class Offline(Component[ComponentConfig]):
             stanza = self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at)
             if stanza.from_ is not None and self._blocking.is_blocked(account, stanza.from_):
                 continue  # blocked meanwhile (XEP-0191 §3.3)
+            archived = stanza_ids.is_stamped(stanza.children, account.jid)
             for session in takers:
-                session.deliver(stanza)
+                # Who asks the archive itself would get it twice (XEP-0313 §5.1.1).
+                if not (archived and session.uses_archive):
+                    session.deliver(stanza)
         stored = account[STORED]
         stored.count -= len(rows)
         stored.bytes -= sum(row.size for row in rows)
@@ -204,15 +211,5 @@ def _is_one_of(delay: Element, hosts: Collection[str]) -> bool:
 
 
 def is_kept(stanza: Stanza) -> bool:
-    """Whether a message is worth keeping (XEP-0160 §3, XEP-0334 §4.3): not what is only of the moment."""
-    if stanza.message_type not in ("normal", "chat"):
-        return False
-    meaningful = False
-    for child in stanza.elements():
-        if child.namespace == NS.HINTS:
-            if child.name == "no-store":
-                return False  # it wins over "store"
-            meaningful = meaningful or child.name == "store"
-        elif child.namespace != NS.CHAT_STATES and child.name not in ("thread", "origin-id"):
-            meaningful = True
-    return meaningful
+    """Whether a message is worth keeping until somebody is there (XEP-0160 §3): not what is only of the moment."""
+    return stanza.message_type in ("normal", "chat") and not is_of_the_moment(stanza)

@@ -30,6 +30,7 @@ from xmppchat.protocol.errors import (
     InternalServerError,
     InvalidFrom,
     JidMalformed,
+    ResourceConstraint,
     StanzaError,
     StreamConflict,
     StreamError,
@@ -201,17 +202,33 @@ class Kernel:
         stanza.from_ = sender
         if not stanza.lang:
             stanza.lang = session.lang  # RFC 6120 §4.7.4
-        to = stanza.to
         number = 0 if management is None else management.received()
+        intake = session.intake
+        if intake is not None and intake.take(
+            stanza, lambda is_new: self._taken(session, stanza, number, is_new=is_new)
+        ):
+            session.hold()
+        else:
+            self._admit(session, stanza, number)
+
+    def _taken(self, session: Session, stanza: Stanza, number: int, *, is_new: bool) -> None:
+        session.unhold()
+        if is_new and (not session.is_closed or stanza.kind == "message"):
+            self._admit(session, stanza, number)
+        else:
+            Turn(self.gate, session, number).commit()  # acknowledged as what it repeats
+
+    def _admit(self, session: Session, stanza: Stanza, number: int) -> None:
+        to = stanza.to
         is_cold = to is not None and self.router.is_cold(to)
         if is_cold and to is not None:
             # Nothing is begun before the recipient is in memory, so no change waits half made. What is for others
             # goes on (ADR 4: only the lane is parked); what is for the same recipient comes behind, in order.
             session.hold()
             waiting = _Waiting(stanza, number)
-            if management is not None:
+            if number:
                 self._queue(session, waiting)
-            self.directory.load(to, lambda _: self._loaded(session, waiting))
+            self.directory.load(to, lambda account: self._loaded(session, waiting, is_found=account is not None))
         elif session.lane and stanza.kind == "message":
             # What is acknowledged is a number, so the messages of a managed stream are stored in its order.
             session.hold()
@@ -229,8 +246,9 @@ class Kernel:
             session.lane = deque()
         session.lane.append(waiting)
 
-    def _loaded(self, session: Session, waiting: _Waiting) -> None:
+    def _loaded(self, session: Session, waiting: _Waiting, *, is_found: bool) -> None:
         waiting.is_ready = True
+        waiting.is_refused = not is_found
         lane = session.lane
         if not waiting.number or lane is None:
             self._go_on(session, waiting)
@@ -240,7 +258,13 @@ class Kernel:
 
     def _go_on(self, session: Session, waiting: _Waiting) -> None:
         session.unhold()
-        if not session.is_closed or waiting.stanza.kind == "message":
+        if waiting.is_refused:
+            # Not begun either: archived for its sender, it would wait half made, and turn up before what was seen.
+            turn = Turn(self.gate, session, waiting.number)
+            error = ResourceConstraint("the recipient cannot be looked up at the moment")
+            self._tell(session, waiting.stanza, error, turn)
+            turn.commit()
+        elif not session.is_closed or waiting.stanza.kind == "message":
             self._begin(session, waiting.stanza, waiting.number)
 
     def _begin(self, session: Session, stanza: Stanza, number: int) -> None:
@@ -303,12 +327,13 @@ class Kernel:
 class _Waiting:
     """A stanza from a client that is not begun, since its recipient, or that of an earlier one, is being loaded."""
 
-    __slots__ = ("is_ready", "number", "stanza")
+    __slots__ = ("is_ready", "is_refused", "number", "stanza")
 
     def __init__(self, stanza: Stanza, number: int, *, is_ready: bool = False) -> None:
         self.stanza = stanza
         self.number = number
         self.is_ready = is_ready
+        self.is_refused = False
 
 
 class Hibernation:

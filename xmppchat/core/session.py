@@ -76,6 +76,17 @@ class Management(Protocol):
         """A stanza was written to the client, or would have been if there were a connection."""
 
 
+class Intake(Protocol):
+    """What looks at the first stanzas of a session before anything else does."""
+
+    def take(self, stanza: Stanza, go_on: Callable[[bool], object]) -> bool:
+        """Keep a stanza for a while. False: it has nothing against it, and nothing before it is kept.
+
+        `go_on` is called later, for all in their order: with False where the stanza need not be handled at all, since
+        it was before.
+        """
+
+
 class Shaper(Protocol):
     """What holds stanzas back from a session, as its client wishes (XEP-0352); it gives them to `Session.send`."""
 
@@ -94,15 +105,15 @@ class Session:
     roster request (RFC 6121 §2.2). `directed` are addresses that got directed presence and no unavailable since
     (RFC 6121 §4.6). `wants_carbons`: copies of its account's other messages come here, too (XEP-0280).
     `uses_archive`: its client asks the archive itself for what it missed (XEP-0313). `shaper` holds stanzas back;
-    None: nothing does. `management` is that of its stream, None where the client did not ask for it. `lane` are
-    stanzas of such a session that wait for an earlier one, whose recipient is being loaded (see `Kernel.receive`).
-    `lang` is the language of its stream, "" if it has none. `last_ticket` is the newest ticket that something from
-    this session waits for.
+    None: nothing does. `intake` looks at its first stanzas; None: nothing does. `management` is that of its stream,
+    None where the client did not ask for it. `lane` are stanzas of such a session that wait for an earlier one, whose
+    recipient is being loaded (see `Kernel.receive`). `lang` is the language of its stream, "" if it has none.
+    `last_ticket` is the newest ticket that something from this session waits for.
     """
 
     __slots__ = (
-        "_held", "_output", "_requests", "account", "connected_at", "directed", "is_closed", "is_interested", "jid",
-        "lane", "lang", "last_ticket", "management", "peer", "presence", "priority", "shaper", "takes_messages",
+        "_held", "_output", "_requests", "account", "connected_at", "directed", "intake", "is_closed", "is_interested",
+        "jid", "lane", "lang", "last_ticket", "management", "peer", "presence", "priority", "shaper", "takes_messages",
         "uses_archive", "wants_carbons",
     )
 
@@ -122,6 +133,7 @@ class Session:
         self.directed: dict[str, JID] | None = None
         self.wants_carbons = False
         self.uses_archive = False
+        self.intake: Intake | None = None
         self.shaper: Shaper | None = None
         self.management: Management | None = None
         self.lane: deque[Any] | None = None

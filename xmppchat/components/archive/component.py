@@ -40,10 +40,12 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from xmppchat.components.archive import query, results, stanza_ids, store
+from xmppchat.components.archive import query, results, store
 from xmppchat.components.archive.conversations import DELETE_MARKS, ReadMarks, conversations
 from xmppchat.components.archive.policy import EVERYTHING, judge
 from xmppchat.components.archive.preferences import PREFERENCES
+from xmppchat.components.archive.resends import Window, message_id
+from xmppchat.components.archive.retractions import Retractions
 from xmppchat.components.archive.slots import QuerySlots
 from xmppchat.components.archive.upkeep import Upkeep
 from xmppchat.core import events
@@ -72,6 +74,7 @@ from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import ArchivedMessage, ArchiveService, Conversation, RosterService
 from xmppchat.core.session import Session
 from xmppchat.jid import JID
+from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import ItemNotFound, ServiceUnavailable
 from xmppchat.protocol.message_content import Content
@@ -82,8 +85,6 @@ from xmppchat.protocol.xmlreader import parse_stored
 
 #: Messages in a page where the client did not say how many (limit 25).
 DEFAULT_PAGE: Final = 50
-#: Characters of a message's own id that are worth to be remembered; nobody makes longer ones.
-MAX_MESSAGE_ID: Final = 500
 
 _TO_ONESELF: Final = NotArchived("a message to oneself is one row, made where it arrives")
 _NOBODY: Final = NotArchived("nobody sent it")
@@ -106,9 +107,13 @@ class Archive(Component[ArchiveConfig]):
     """Stores messages, says where, and answers queries."""
 
     name = "archive"
-    implements = (Xep(313, "1.1.3"), Xep(59, "1.0"), Xep(82, "1.1.1"), Xep(359, "0.7.0"), Xep(334, "1.0.0"))
+    implements = (
+        Xep(59, "1.0"), Xep(82, "1.1.1"), Xep(313, "1.1.3"), Xep(334, "1.0.0"), Xep(359, "0.7.0"),
+        Xep(424, "0.4.2", note="tombstones in the archives of accounts"),
+    )
     features = (
         Feature(NS.ARCHIVE, at=ACCOUNT), Feature(NS.ARCHIVE_EXTENDED, at=ACCOUNT), Feature(NS.STANZA_IDS, at=ACCOUNT),
+        Feature(NS.RETRACT_TOMBSTONE, at=ACCOUNT),
     )
     provides = (ArchiveService,)
     requires = (RosterService,)
@@ -121,6 +126,7 @@ class Archive(Component[ArchiveConfig]):
         self._slots = QuerySlots(self.kernel)
         self._upkeep = Upkeep(self.kernel)
         self._marks = ReadMarks(self.kernel)
+        self._retractions = Retractions(self.kernel)
         self._form = query.form()
         self._hosts = frozenset(self.kernel.hosts)
 
@@ -140,20 +146,20 @@ class Archive(Component[ArchiveConfig]):
     def strip_sent(self, passage: Passage) -> Stanza:
         """A client gives no ids in the name of its account or of this server."""
         own, hosts = passage.account.jid.bare, self._hosts
-        return stanza_ids.without_ids(passage.stanza, lambda by: by.bare == own or by.bare in hosts)
+        return stanza_ids.stripped(passage.stanza, lambda by: by.bare == own or by.bare in hosts)
 
     @stage(Stage.SANITISE, INBOUND, kinds=("message",))
     def strip_received(self, passage: Passage) -> Stanza:
         """Nobody else gives ids of this archive (§4)."""
         own = passage.account.jid.bare
-        return stanza_ids.without_ids(passage.stanza, lambda by: by.bare == own)
+        return stanza_ids.stripped(passage.stanza, lambda by: by.bare == own)
 
     @stage(Stage.STAMP, INBOUND, kinds=("message",))
     def stamp(self, passage: Passage) -> Stanza:
         """The recipient learns under which id it is stored (XEP-0313 §3.4); the sender's id is nobody else's affair."""
         archived = passage.archived
         assert isinstance(archived, Archived)
-        return stanza_ids.stamped(passage.stanza, passage.account.jid, archived.id)
+        return passage.stanza.with_child(stanza_ids.element(archived.id, passage.account.jid))
 
     # --- what is stored ----------------------------------------------------------------------------------------------
 
@@ -192,6 +198,9 @@ class Archive(Component[ArchiveConfig]):
             if refusal:
                 return NotArchived(refusal)
         number = self.kernel.ids.sortable()
+        if content.is_retraction:
+            at = query.time_of(number)
+            passage.turn.effect(self._retractions.note, account.id, peer.bare, flags, stanza, at)
         passage.turn.write(None, store.INSERT, {
             "id": number, "account_id": account.id, "flags": flags | store.READABLE if content.is_readable else flags,
             "peer": peer.bare, "resource": peer.resource, "message_id": message_id(stanza),
@@ -253,7 +262,7 @@ class Archive(Component[ArchiveConfig]):
             return results.fin(page.is_complete, page_element(count=0 if asked.is_whole else None))
         # To count what is on other pages would cost more than this one (XEP-0059 §2.2 lets us).
         count = len(rows) if page.is_complete and asked.is_whole else None
-        first, last = query.id_text(rows[0].id), query.id_text(rows[-1].id)
+        first, last = stanza_ids.text_of(rows[0].id), stanza_ids.text_of(rows[-1].id)
         ends = page_element(first, last, count=count, index=None if count is None else 0)
         return results.fin(page.is_complete, ends)
 
@@ -269,6 +278,11 @@ class Archive(Component[ArchiveConfig]):
         await self.kernel.gate.committed(max(account.last_ticket, session.last_ticket))
 
     # --- sessions, accounts ------------------------------------------------------------------------------------------
+
+    @on(events.ResourceBound)
+    def watch(self, event: events.ResourceBound) -> None:
+        """It may send again what another one sent (reliability.md C2); a session that is resumed is no new one."""
+        event.session.intake = Window(self.kernel, event.session)
 
     @on(events.SessionEnded)
     def forget(self, event: events.SessionEnded) -> None:
@@ -311,7 +325,9 @@ class Archive(Component[ArchiveConfig]):
             before=query.parse_id(before) if before else None if after else store.HIGHEST,
         )
         return [
-            ArchivedMessage(query.id_text(row.id), query.time_of(row.id), Stanza.from_element(parse_stored(row.stanza)))
+            ArchivedMessage(
+                stanza_ids.text_of(row.id), query.time_of(row.id), Stanza.from_element(parse_stored(row.stanza))
+            )
             for row in page.rows if results.message_text(row) is not None
         ]
 
@@ -319,7 +335,7 @@ class Archive(Component[ArchiveConfig]):
         """See :class:`ArchiveService`."""
         await self.kernel.gate.committed(self.kernel.gate.last)
         ends = await self._archives.ends(account.id)
-        return "" if ends is None else query.id_text(ends[1])
+        return "" if ends is None else stanza_ids.text_of(ends[1])
 
     @command("conversations", changes=False)
     async def list_conversations(
@@ -358,7 +374,7 @@ class Archive(Component[ArchiveConfig]):
         after: int | None = None
         while True:
             page = await self._archives.page(account.id, store.Selection(low=after or 0), store.CHUNK)
-            children += filter(None, (results.result_xml(row, "") for row in page.rows))
+            children += filter(None, (results.result(row, "") for row in page.rows))
             if page.is_complete:
                 return [Element("archive", NS.PORTABLE_ARCHIVE, None, children)] if children else []
             after = page.rows[-1].id
@@ -370,10 +386,3 @@ def _session(request: IqRequest) -> Session:
         raise ServiceUnavailable("")
     request.session.uses_archive = True
     return request.session
-
-
-def message_id(stanza: Stanza) -> str:
-    """What its sender calls a message: origin-id (XEP-0359 §3.2), or else the id; "" for none."""
-    origin = stanza.find("origin-id", NS.STANZA_IDS)
-    found = (origin.get("id") if origin is not None else "") or stanza.id
-    return found if len(found) <= MAX_MESSAGE_ID else ""

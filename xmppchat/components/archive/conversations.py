@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import CTE, bindparam, delete, func, insert, select
+from sqlalchemy import CTE, Integer, bindparam, delete, func, insert, select
 
 from xmppchat.components.archive import store
-from xmppchat.components.archive.query import id_text, time_of
+from xmppchat.components.archive.query import time_of
 from xmppchat.core.kernel import Kernel
 from xmppchat.core.services import Conversation
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
+from xmppchat.protocol.stanza_ids import text_of
 from xmppchat.storage import schema
 
 #: Rows of a conversation that are looked at to count what is unread: it is that many "or more".
@@ -41,7 +42,10 @@ _last = (
     select(func.max(_rows.id)).where(_of_account, _rows.peer == _peer).scalar_subquery().label("last_id")
 )
 CONVERSATIONS = (
-    select(_peer.label("peer"), _last).where(_peer.is_not(None)).order_by(_last.desc()).limit(bindparam("most"))
+    select(_peer.label("peer"), _last)
+    .where(_peer.is_not(None))
+    .order_by(_last.desc())
+    .limit(bindparam("most", type_=Integer))
 )
 _MARKS = select(_marks.peer, _marks.read_id).where(_marks.account_id == bindparam("account"))
 _NEWER = (
@@ -68,7 +72,7 @@ async def conversations(kernel: Kernel, account: int, most: int) -> list[Convers
         (_NEWER, {"account": account, "peer": row.peer, "low": read.get(row.peer, 0)}) for row in found
     ])  # fmt: skip
     return [
-        Conversation(row.peer, id_text(row.last_id), time_of(row.last_id), _unread(flags))
+        Conversation(row.peer, text_of(row.last_id), time_of(row.last_id), _unread(flags))
         for row, flags in zip(found, newer, strict=True)
     ]
 

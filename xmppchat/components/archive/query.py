@@ -28,11 +28,6 @@ _ID: Final = re.compile("[1-9][0-9]{0,18}")
 _SINGLE: Final = frozenset({"with", "start", "end", "before-id", "after-id"})
 
 
-def id_text(number: int) -> str:
-    """An id as clients see it, everywhere."""
-    return str(number)
-
-
 def parse_id(text: str) -> int:
     """The number of an id. Raises :class:`ItemNotFound` for a text that we never made."""
     if not _ID.fullmatch(text) or int(text) > HIGHEST:

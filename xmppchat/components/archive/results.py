@@ -12,12 +12,13 @@ from xml.parsers import expat
 
 import structlog
 
-from xmppchat.components.archive.query import id_text, time_of
+from xmppchat.components.archive.query import time_of
 from xmppchat.jid import JID
-from xmppchat.protocol.element import Element, Serialised, escape_attribute, text_element
+from xmppchat.protocol.element import Element, Serialised
 from xmppchat.protocol.moments import timestamp
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
+from xmppchat.protocol.stanza_ids import text_of
 
 log = structlog.get_logger(__name__)
 
@@ -38,23 +39,22 @@ def message_text(row: Any) -> str | None:
     return None
 
 
-def result_xml(row: Any, query_id: str) -> Serialised | None:
+def result(row: Any, query_id: str) -> Element | None:
     """``<result/>`` with the message of a row, None where the row is damaged."""
     text = message_text(row)
     if text is None:
         return None
-    number = row.id
-    query = f" queryid='{escape_attribute(query_id)}'" if query_id else ""
-    return Serialised(
-        f"<result xmlns='{NS.ARCHIVE}'{query} id='{id_text(number)}'><forwarded xmlns='{NS.FORWARD}'>"
-        f"<delay xmlns='{NS.DELAY}' stamp='{timestamp(time_of(number))}'/>{text}</forwarded></result>"
+    forwarded = Serialised(
+        f"<forwarded xmlns='{NS.FORWARD}'><delay xmlns='{NS.DELAY}' stamp='{timestamp(time_of(row.id))}'/>"
+        f"{text}</forwarded>"
     )
+    return Element("result", NS.ARCHIVE, {"queryid": query_id or None, "id": text_of(row.id)}, (forwarded,))
 
 
 def results(rows: Iterable[Any], query_id: str, owner: JID, to: JID) -> Iterator[Stanza]:
     """A message for each row, from the archive of `owner`; damaged rows are left out."""
     for row in rows:
-        child = result_xml(row, query_id)
+        child = result(row, query_id)
         if child is not None:
             yield Stanza("message", from_=owner, to=to, children=(child,))
 
@@ -67,7 +67,7 @@ def fin(is_complete: bool, page: Element) -> Element:
 def metadata(ends: tuple[int, int] | None) -> Element:
     """``<metadata/>`` (§4.4): the first and the last message."""
     children = [] if ends is None else [
-        Element(name, NS.ARCHIVE, {"id": id_text(number), "timestamp": timestamp(time_of(number))})
+        Element(name, NS.ARCHIVE, {"id": text_of(number), "timestamp": timestamp(time_of(number))})
         for name, number in zip(("start", "end"), ends, strict=True)
     ]
     return Element("metadata", NS.ARCHIVE, None, children)
@@ -76,4 +76,4 @@ def metadata(ends: tuple[int, int] | None) -> Element:
 def tombstone(original: Stanza, retraction_id: str, at: int) -> Stanza:
     """What stands in the place of a retracted message (XEP-0424 §5): its header, and who took it back when."""
     attributes = {"id": retraction_id, "stamp": timestamp(at)}
-    return original.replace(children=(text_element("retracted", NS.RETRACT, "", attributes),))
+    return original.replace(children=(Element("retracted", NS.RETRACT, attributes),))

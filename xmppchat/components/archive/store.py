@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import CTE, Select, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import CTE, Integer, Select, bindparam, delete, exists, func, insert, select, update
 
 from xmppchat.core.services import Reader
 from xmppchat.protocol.errors import ItemNotFound
@@ -56,6 +56,20 @@ BY_MESSAGE_ID = (
     .where(_recent_of_peer.c.message_id == bindparam("message"))
     .order_by(_recent_of_peer.c.id.desc())
 )
+#: Sent messages that are remembered of one account, and rows among which they are looked for.
+MOST_SENT: Final = 500
+_recent = (
+    select(_rows.flags, _rows.peer, _rows.message_id)
+    .where(_of_account, _rows.id > bindparam("low"))
+    .order_by(_rows.id.desc())
+    .limit(2 * LOOK_BACK)
+    .subquery()
+)
+SENT_SINCE = (
+    select(_recent.c.peer, _recent.c.message_id)
+    .where(_recent.c.flags.bitwise_and(SENT) != 0, _recent.c.message_id != "")
+    .limit(MOST_SENT)
+)
 STANZAS = select(_rows.id, _rows.flags, _rows.stanza).where(_rows.id.in_(bindparam("ids", expanding=True)))
 
 #: Rows that are deleted in one ticket: a few ms of the writer's time.
@@ -65,7 +79,10 @@ OLDEST_OF_ACCOUNT = OLDEST.where(_of_account)
 DELETE_OLDEST = delete(schema.archive).where(_rows.id <= bindparam("up_to"))
 DELETE_OF_ACCOUNT = DELETE_OLDEST.where(_of_account)
 #: The newest row of an account that is one too many.
-BEYOND = select(_rows.id).where(_of_account).order_by(_rows.id.desc()).limit(1).offset(bindparam("messages"))
+BEYOND = (
+    select(_rows.id).where(_of_account).order_by(_rows.id.desc()).limit(1)
+    .offset(bindparam("messages", type_=Integer))
+)
 
 
 def _owners() -> CTE:
@@ -196,7 +213,7 @@ def page_statement(*, of_peer: bool, of_resource: bool, of_ids: bool, is_backwar
     """The query for one page of a selection of that kind."""
     statement = _where(select(_rows.id, _rows.stanza), of_peer, of_resource, of_ids)
     order = _rows.id.desc() if is_backwards else _rows.id
-    return statement.order_by(order).limit(bindparam("count"))
+    return statement.order_by(order).limit(bindparam("count", type_=Integer))
 
 
 @cache
