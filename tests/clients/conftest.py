@@ -14,6 +14,7 @@ from programs import need
 from prosody_live import ProsodyLive
 from sendxmpp import GoSendxmpp, MakeGoSendxmpp
 from slix import MakeSlix, Slix
+from xmppjs import MakeXmppJs, XmppJs
 
 _SERVERS: dict[str, type[ServerProcess]] = {"xmppchat": LiveServer, "prosody": ProsodyLive}
 _HERE = Path(__file__).parent
@@ -73,6 +74,21 @@ async def slix(server: ServerProcess) -> AsyncIterator[MakeSlix]:
     yield make
     for client in made:
         await client.logout()
+
+
+@pytest.fixture
+async def xmppjs(server: ServerProcess) -> AsyncIterator[MakeXmppJs]:
+    """Makes clients with @xmpp/client, ended with the test."""
+    need("node")
+    made: list[XmppJs] = []
+
+    def make(user: User, resource: str) -> XmppJs:
+        made.append(XmppJs(server, user, resource))
+        return made[-1]
+
+    yield make
+    for client in made:
+        await client.stop()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from slix import MakeSlix
 from slixmpp import JID
 from slixmpp.exceptions import IqError
 from waiting import PATIENCE
+from xmppjs import MakeXmppJs
 
 
 async def test_a_vcard_is_kept_and_shown_to_a_contact(
@@ -74,3 +75,24 @@ async def test_the_server_tells_its_version_time_and_age(
     assert abs(told - datetime.now(UTC)) < timedelta(minutes=1)
     age = await client.plugin["xep_0012"].get_last_activity(domain, timeout=PATIENCE)
     assert 0 <= age["last_activity"]["seconds"] < 600
+
+
+async def test_the_vcard_of_another_client(slix: MakeSlix, xmppjs: MakeXmppJs, new_user: NewUser) -> None:
+    romeo, juliet, paris = new_user("romeo"), new_user("juliet"), new_user("paris")
+    he, she = slix(romeo), await xmppjs(juliet, "node").login()
+    he.register_plugin("xep_0054")
+    await he.login()
+    she.do("introduce", name="Juliet <Capulet> & Co.")
+    await she.sees("introduced")
+    he.send_presence_subscription(JID(juliet.jid), ptype="subscribe")
+    she.do("presence", to=romeo.jid, type="subscribed")
+    await he.has_subscription(juliet.jid, "to")
+    seen = await he.plugin["xep_0054"].get_vcard(JID(juliet.jid), local=False, cached=False, timeout=PATIENCE)
+    assert seen["vcard_temp"]["FN"] == "Juliet <Capulet> & Co."
+    she.do("look", at=juliet.jid)
+    await she.sees("card")
+    assert she.all("card")[-1]["name"] == "Juliet <Capulet> & Co."
+    stranger = await xmppjs(paris, "node").login()
+    stranger.do("look", at=juliet.jid)
+    await stranger.sees("card")
+    assert stranger.all("card")[-1]["error"] == "service-unavailable"

@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-
 import pytest
-from live_server import LiveServer, NewUser, ServerProcess, User
-from programs import need
+from live_server import LiveServer, NewUser, ServerProcess
 from slix import MakeSlix, Slix
 from waiting import until
-from xmppjs import XmppJs
-
-MakeXmppJs = Callable[[User, str], XmppJs]
-
-
-@pytest.fixture
-async def xmppjs(server: ServerProcess) -> AsyncIterator[MakeXmppJs]:
-    """Makes clients with @xmpp/client, ended with the test."""
-    need("node")
-    made: list[XmppJs] = []
-
-    def make(user: User, resource: str) -> XmppJs:
-        made.append(XmppJs(server, user, resource))
-        return made[-1]
-
-    yield make
-    for client in made:
-        await client.stop()
+from xmppjs import MakeXmppJs
 
 
 def managed(client: Slix) -> Slix:

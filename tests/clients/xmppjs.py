@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from live_server import STARTTLS_PORT, ServerProcess, User
 from waiting import until
 
+MakeXmppJs = Callable[[User, str], "XmppJs"]
 _FOLDER = Path(__file__).parent / "javascript"
 
 

@@ -29,10 +29,18 @@ xmpp.on("stanza", (stanza) => {
 
 const commands = {
   send: ({ to, id, body }) => xmpp.send(xml("message", { to, id, type: "chat" }, xml("body", {}, body))),
+  presence: ({ to, type }) => xmpp.send(xml("presence", { to, type })),
   available: () => xmpp.send(xml("presence")),
   // The connection breaks under the client, without a word to either side.
   cut: () => xmpp.socket.socket ? xmpp.socket.socket.destroy() : xmpp.socket.destroy(),
-  stop: () => xmpp.stop(),
+  // vCards (XEP-0054): its own with a full name, and that of anybody.
+  introduce: ({ name }) =>
+    xmpp.iqCaller.set(xml("vCard", "vcard-temp", xml("FN", {}, name))).then(() => tell({ event: "introduced" })),
+  look: ({ at }) =>
+    xmpp.iqCaller.get(xml("vCard", "vcard-temp"), at).then(
+      (card) => tell({ event: "card", name: card.getChildText("FN") }),
+      (error) => tell({ event: "card", error: error.condition }),
+    ),
 };
 
 createInterface({ input: process.stdin }).on("line", (line) => {
