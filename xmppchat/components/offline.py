@@ -107,7 +107,7 @@ class Offline(Component[ComponentConfig]):
         """A client must not say that this server delayed a stanza (XEP-0203 §4)."""
         stanza = passage.stanza
         hosts = self.kernel.hosts
-        if any(child.name == "delay" and child.namespace == NS.DELAY for child in stanza.elements()):
+        if "<delay" in stanza.inner_xml:  # as the serialiser spells it, whatever prefix it came with
             return stanza.replace(children=[
                 child for child in stanza.children
                 if isinstance(child, str) or not child.is_named("delay", NS.DELAY) or not _is_one_of(child, hosts)
@@ -120,8 +120,8 @@ class Offline(Component[ComponentConfig]):
         stanza, account, turn = passage.stanza, passage.account, passage.turn
         if not is_kept(stanza):
             return HANDLED  # nobody needs to be told that a chat state was lost
-        text = stanza.to_xml(namespace=NS.CLIENT)
-        size = len(text.encode())
+        document = stanza.document
+        size = len(document)
         stored = account[STORED]
         limits = self.kernel.limits
         if stored.count >= limits.offline_messages or stored.bytes + size > limits.offline_bytes:
@@ -134,7 +134,7 @@ class Offline(Component[ComponentConfig]):
         stored.bytes += size
         turn.write(account, _INSERT, {
             "id": self.kernel.ids.sortable(), "account_id": account.id, "received_at": self.kernel.clock.now(),
-            "sender": stanza.from_.full if stanza.from_ else "", "size": size, "stanza": text.encode(),
+            "sender": stanza.from_.full if stanza.from_ else "", "size": size, "stanza": document,
         })
         return HANDLED
 

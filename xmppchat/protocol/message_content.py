@@ -83,7 +83,10 @@ _OF_THE_MOMENT: Final = frozenset({"thread", "origin-id", "stanza-id"})
 
 
 def content_of(stanza: Stanza) -> Content:
-    """The weightiest content of a message; :data:`NOTHING` where none is known."""
+    """The weightiest content of a message; :data:`NOTHING` where none is known. Looked for once."""
+    known = stanza.memo
+    if isinstance(known, Content):
+        return known
     found = NOTHING
     for child in stanza.children:
         if isinstance(child, str):
@@ -94,6 +97,7 @@ def content_of(stanza: Stanza) -> Content:
         rule = rules.get(child.name) or rules.get("")
         if rule is not None and rule.weight > found.weight and (rule.test is None or rule.test(child)):
             found = rule
+    stanza.memo = found
     return found
 
 

@@ -32,10 +32,12 @@ class MalformedAddress(ValueError):
 class Stanza:
     """A ``<message/>``, ``<presence/>`` or ``<iq/>``. Immutable by convention: see :meth:`replace`.
 
-    ``type`` is "" where the attribute is absent; :attr:`message_type` knows the default of RFC 6121 §5.2.2.
+    `memo` is what somebody found out about the payload and need not find out again (see
+    :mod:`xmppchat.protocol.message_content`). ``type`` is "" where the attribute is absent; :attr:`message_type` knows
+    the default of RFC 6121 §5.2.2.
     """
 
-    __slots__ = ("_inner", "children", "from_", "id", "kind", "lang", "to", "type")
+    __slots__ = ("_document", "_inner", "children", "from_", "id", "kind", "lang", "memo", "to", "type")
 
     def __init__(
         self,
@@ -55,7 +57,9 @@ class Stanza:
         self.type = type
         self.lang = lang
         self.children = children
+        self.memo: object = None
         self._inner: str | None = None
+        self._document: bytes | None = None
 
     @classmethod
     def from_element(cls, element: Element) -> Stanza:
@@ -69,7 +73,7 @@ class Stanza:
         stanza.type = get("type", "")
         stanza.lang = get("xml:lang", "")
         stanza.children = element.children
-        stanza._inner = None
+        stanza.memo = stanza._inner = stanza._document = None
         return stanza
 
     def to_element(self) -> Element:
@@ -131,19 +135,25 @@ class Stanza:
         other.id = self.id
         other.type = self.type if type is None else type
         other.lang = self.lang
+        other._document = None
         if children is None:
             other.children = self.children
             other._inner = self._inner
+            other.memo = self.memo
         else:
             other.children = children
             other._inner = None
+            other.memo = None
         return other
 
-    def with_child(self, child: Element) -> Stanza:
-        """A copy with `child` at the end of the payload; what is serialised already is not written again."""
+    def with_child(self, child: Element, xml: str = "") -> Stanza:
+        """A copy with `child` at the end of the payload; what is serialised already is not written again.
+
+        `xml` is `child` as the serialiser writes it, where the caller knows that.
+        """
         other = self.replace(children=[*self.children, child])
         if self._inner is not None:
-            other._inner = self._inner + child.to_xml(NS.CLIENT)
+            other._inner = self._inner + (xml or child.to_xml(NS.CLIENT))
         return other
 
     def result(self, payload: Element | None = None) -> Stanza:
@@ -196,6 +206,14 @@ class Stanza:
     def to_bytes(self, to: JID | None = None, *, namespace: str = "") -> bytes:
         """:meth:`to_xml` in UTF-8."""
         return self.to_xml(to, namespace=namespace).encode()
+
+    @property
+    def document(self) -> bytes:
+        """The stanza as a document of its own in UTF-8, as it is stored; written once."""
+        document = self._document
+        if document is None:
+            document = self._document = self.to_bytes(namespace=NS.CLIENT)
+        return document
 
     def __repr__(self) -> str:
         # Never the payload: bodies do not belong into logs or tracebacks.

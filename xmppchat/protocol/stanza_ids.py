@@ -23,6 +23,12 @@ def element(id: int, by: JID) -> Element:
     return Element("stanza-id", NS.STANZA_IDS, {"by": by.bare, "id": text_of(id)})
 
 
+def stamped(stanza: Stanza, id: int, by: JID) -> Stanza:
+    """`stanza` with the id that it has in the archive of the bare JID `by`."""
+    xml = f"<stanza-id xmlns='{NS.STANZA_IDS}' by='{by.xml}' id='{text_of(id)}'/>"
+    return stanza.with_child(element(id, by), xml)
+
+
 def without(children: Sequence[Element | str], by: JID) -> list[Element | str]:
     """`children` but for stanza ids in the name of the bare JID `by`, however it is spelt (XEP-0359 §3)."""
     return [child for child in children if isinstance(child, str) or not _is_of(child, by)]
@@ -80,4 +86,4 @@ def _is_of(child: Element, by: JID) -> bool:
         return False
 
 
-__all__ = ["element", "is_stamped", "stripped", "text_of", "without"]
+__all__ = ["element", "is_stamped", "stamped", "stripped", "text_of", "without"]

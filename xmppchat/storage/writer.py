@@ -23,6 +23,7 @@ from xmppchat.core.counts import Histogram
 from xmppchat.core.crash_points import crash_point
 from xmppchat.storage.batches import Group, Ticket, arrange
 from xmppchat.storage.faults import translate
+from xmppchat.storage.plain import plain
 from xmppchat.storage.threads import ConnectionThreads
 
 log = structlog.get_logger(__name__)
@@ -175,6 +176,11 @@ def _commit(connection: Connection, batch: list[Ticket]) -> list[Result]:
 
 
 def _execute(connection: Connection, group: Group) -> None:
+    text = plain(group.statement, group.rows[0]) if group.is_many else None
+    if text is not None:
+        for sql, arguments in text.calls(group.rows):
+            connection.exec_driver_sql(sql, arguments)
+        return
     connection.execute(group.statement, group.rows if group.is_many else group.rows[0])
 
 

@@ -159,7 +159,7 @@ class Archive(Component[ArchiveConfig]):
         """The recipient learns under which id it is stored (XEP-0313 §3.4); the sender's id is nobody else's affair."""
         archived = passage.archived
         assert isinstance(archived, Archived)
-        return passage.stanza.with_child(stanza_ids.element(archived.id, passage.account.jid))
+        return stanza_ids.stamped(passage.stanza, archived.id, passage.account.jid)
 
     # --- what is stored ----------------------------------------------------------------------------------------------
 
@@ -204,7 +204,7 @@ class Archive(Component[ArchiveConfig]):
         passage.turn.write(None, store.INSERT, {
             "id": number, "account_id": account.id, "flags": flags | store.READABLE if content.is_readable else flags,
             "peer": peer.bare, "resource": peer.resource, "message_id": message_id(stanza),
-            "stanza": stanza.to_xml(namespace=NS.CLIENT).encode(),
+            "stanza": stanza.document,
         })  # fmt: skip
         return Archived(number)
 
