@@ -1,6 +1,6 @@
 """``make faults``: kills, faults and planted defects on both databases; writes docs/faults-report.md.
 
-    python -m faults                                  everything, about ten minutes
+    python -m faults                                  everything, ten to fifteen minutes
     python -m faults --only "a full disk" --seed 7    one kind of fault; also "kills"
     python -m faults --mutant lost-carbon             plant a defect: success is that it is found
 
