@@ -103,9 +103,7 @@ async def test_a_good_bye_is_answered_with_the_last_count_and_ends_the_session(d
     tablet, _ = await log_in(driver, "romeo", "tablet", is_new=False)
     tablet.inbox.clear()
     romeo.inbox.clear()
-    romeo.write(message(ROMEO, "m1"))
-    await driver.settle([])
-    romeo.write("</stream:stream>")
+    romeo.write(message(ROMEO, "m1") + "</stream:stream>")
     await romeo.until_closed()
     await driver.settle([])
     assert romeo.inbox[-1].get("h") == "1"

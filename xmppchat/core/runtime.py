@@ -57,17 +57,23 @@ class Ids:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last = 0
+        self._random = bytearray()
 
     def token(self) -> str:
         """128 random bits as text, for stream ids, resources, nonces."""
         return secrets.token_urlsafe(16)
 
     def sortable(self) -> int:
-        """A 63-bit id, greater than all before it: ms of wall time, 10 bits of worker (0), 12 bits of counter.
+        """A 63-bit id, greater than all before it: ms of wall time, 16 bits that go up at random, 6 bits of worker (0).
 
-        Never from wall time alone: a clock set back must not disorder (reliability.md F-17).
+        Nobody can tell the next one (XEP-0313 §2). Never from wall time alone: a clock set back must not disorder
+        (reliability.md F-17).
         """
-        self._last = max(self._clock.now() << 22, self._last + 1)
+        random = self._random
+        if len(random) < 2:
+            random[:] = secrets.token_bytes(4_096)
+        step = random.pop() << 8 | random.pop()
+        self._last = max(self._clock.now() << 22 | step << 6, self._last + 64 + (step & 0x3FF) * 64)
         return self._last
 
     def not_below(self, used: int) -> None:

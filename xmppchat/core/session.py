@@ -66,6 +66,9 @@ class Management(Protocol):
     def settled(self, number: int, *, is_written: bool) -> None:
         """See above. `is_written`: its ticket, if it had one, is on disk."""
 
+    async def until_settled(self) -> None:
+        """Return once everything that came is settled."""
+
     def give_up(self) -> None:
         """The session will not outlive its connection."""
 

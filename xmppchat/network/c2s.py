@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,7 +13,7 @@ from xmppchat.core.account import Account
 from xmppchat.core.commit_gate import StorageUnavailable
 from xmppchat.core.limits import Rates
 from xmppchat.core.services import Registration, RegistrationService, ResumptionService
-from xmppchat.core.session import Session
+from xmppchat.core.session import Management, Session
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.network.deadline import Deadline
 from xmppchat.network.login import Login
@@ -52,6 +54,8 @@ log = structlog.get_logger(__name__)
 
 #: What a byte costs of the byte rate where nothing but whitespace comes: 1 KiB a second instead of 16.
 WHITESPACE_PRICE = 16
+#: How long a client that says good-bye waits until what it sent is on disk, s.
+GOOD_BYE_SECONDS = 5.0
 
 
 class Wire(Protocol):
@@ -217,11 +221,14 @@ class Connection:
         if error is None and not self._is_lost and session is not None and session.management is not None:
             session.management.give_up()
             # What was sent before the good-bye is stored and acknowledged before the stream is closed (§4).
-            turn = self._shared.kernel.new_turn(session)
-            turn.effect(self._close, None)
-            turn.commit()
+            self._shared.kernel.tasks.spawn(self._say_good_bye(session.management), name="good-bye")
         else:
             self._close(error)
+
+    async def _say_good_bye(self, management: Management) -> None:
+        with contextlib.suppress(TimeoutError):  # a database that stalls keeps nobody here
+            await asyncio.wait_for(management.until_settled(), GOOD_BYE_SECONDS)
+        self._close(None)
 
     def _close(self, error: StreamError | None) -> None:
         session = self.session
