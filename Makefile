@@ -13,7 +13,7 @@ DIR ?= data/run
 DOMAIN ?= localhost
 LISTEN ?= 127.0.0.1
 
-.PHONY: help run setup test check bench gen docs clients prosody packages clean
+.PHONY: help run setup test check faults bench gen docs clients prosody packages clean
 
 help:
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -61,6 +61,9 @@ clients: setup packages ## only the tests with foreign clients
 
 prosody: setup packages ## the transcripts against Prosody, as a second opinion
 	$(BIN)/python -m pytest tests/transcripts --server prosody
+
+faults: setup packages ## kill, starve and mistreat the server on both databases; writes docs/faults-report.md
+	PYTHONPATH=tests:. $(BIN)/python -m faults --report docs/faults-report.md
 
 bench: setup packages ## measure xmppchat, Prosody and ejabberd; writes docs/benchmarks.md
 	$(BIN)/python -m bench

@@ -122,6 +122,11 @@ class Postgresql:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def psql(self, database: str) -> list[str]:
+        """The command of a session that reads statements."""
+        where = ["-h", str(self.directory), "-p", str(self.port), "-U", "postgres", "-d", database]
+        return [str(self._programs / "psql"), "-XAtq", *where]
+
     def _answers(self) -> bool:
         return self._call("pg_isready", "-q", "-h", self.directory, "-p", self.port, "-d", "postgres") == 0
 

@@ -5,8 +5,11 @@
 before. Without the variable a crash point is one comparison.
 
 The points: ``during-migration`` (a step is done but not committed), ``before-commit`` (a batch is executed but not
-committed), ``after-commit-before-release`` (it is on disk and nobody has been told), ``during-backup`` (all is written,
-nothing has its name yet), ``before-replacing`` (a restored database is whole, the old one still in its place).
+committed), ``after-commit-before-release`` (it is on disk and nobody has been told), ``mid-fan-out`` (some effects of a
+stanza are done, others not), ``before-archive`` (a row is about to be handed in; every second time the other archive's
+row is handed in already), ``after-acknowledgement`` (XEP-0198), ``mid-hand-out`` (some of the stored messages are
+handed out), ``after-sessions-saved`` (all but the end of a planned stop), ``during-backup`` (all is written, nothing
+has its name yet), ``before-replacing`` (a restored database is whole, the old one still in its place).
 """
 
 from __future__ import annotations

@@ -107,7 +107,8 @@ class Session:
     priority; `takes_messages` says that messages to the bare JID come here. `is_interested` is set by the first
     roster request (RFC 6121 §2.2). `directed` are addresses that got directed presence and no unavailable since
     (RFC 6121 §4.6). `wants_carbons`: copies of its account's other messages come here, too (XEP-0280).
-    `uses_archive`: its client asks the archive itself for what it missed (XEP-0313). `shaper` holds stanzas back;
+    `fetches_up_to`: its client asks the archive itself for what it missed (XEP-0313); what is stored under ids up to
+    this, the newest when it first asked, it fetches; 0: it did not ask. `shaper` holds stanzas back;
     None: nothing does. `intake` looks at its first stanzas; None: nothing does. `management` is that of its stream,
     None where the client did not ask for it. `lane` are stanzas of such a session that wait for an earlier one, whose
     recipient is being loaded (see `Kernel.receive`). `lang` is the language of its stream, "" if it has none.
@@ -115,9 +116,9 @@ class Session:
     """
 
     __slots__ = (
-        "_held", "_output", "_requests", "account", "connected_at", "directed", "intake", "is_closed", "is_interested",
-        "jid", "lane", "lang", "last_ticket", "management", "peer", "presence", "priority", "shaper", "takes_messages",
-        "uses_archive", "wants_carbons",
+        "_held", "_output", "_requests", "account", "connected_at", "directed", "fetches_up_to", "intake",
+        "is_closed", "is_interested", "jid", "lane", "lang", "last_ticket", "management", "peer", "presence",
+        "priority", "shaper", "takes_messages", "wants_carbons",
     )
 
     def __init__(
@@ -135,7 +136,7 @@ class Session:
         self.is_closed = False
         self.directed: dict[str, JID] | None = None
         self.wants_carbons = False
-        self.uses_archive = False
+        self.fetches_up_to = 0
         self.intake: Intake | None = None
         self.shaper: Shaper | None = None
         self.management: Management | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from xmppchat.core.commit_gate import CommitGate, StorageUnavailable, Write, WriteConflict
+from xmppchat.core.crash_points import crash_point
 from xmppchat.protocol.errors import Conflict, InternalServerError, ResourceConstraint, StanzaError
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Turn:
             for function, arguments in self._effects:
                 try:
                     function(*arguments)
+                    crash_point("mid-fan-out")
                 except Exception:  # a bug: it must not keep others, who wait for the same ticket, from going on
                     log.exception("an effect failed", effect=getattr(function, "__qualname__", repr(function)))
         else:

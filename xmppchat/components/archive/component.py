@@ -69,6 +69,7 @@ from xmppchat.core.component import (
     on,
     stage,
 )
+from xmppchat.core.crash_points import crash_point
 from xmppchat.core.pipeline import Archived, NotArchived, Passage
 from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import ArchivedMessage, ArchiveService, Conversation, RosterService
@@ -197,6 +198,7 @@ class Archive(Component[ArchiveConfig]):
             refusal = wishes.refusal(peer, lambda jid: self._is_contact(account, jid))
             if refusal:
                 return NotArchived(refusal)
+        crash_point("before-archive")
         number = self.kernel.ids.sortable()
         if content.is_retraction:
             at = query.time_of(number)
@@ -217,26 +219,35 @@ class Archive(Component[ArchiveConfig]):
     @iq_get(NS.ARCHIVE, "query", at=ACCOUNT)
     def show_form(self, request: IqRequest) -> Element:
         """The fields that a query may have (§4.1.5)."""
-        _session(request)
+        self._session(request)
         return self._form
 
     @iq_get(NS.ARCHIVE, "metadata", at=ACCOUNT)
     def describe(self, request: IqRequest) -> Later:
         """First and last message (§4.4)."""
-        return Later(self._describe(request, _session(request)))
+        return Later(self._describe(request, self._session(request)))
 
     @iq_set(NS.ARCHIVE, "query", at=ACCOUNT)
     def ask(self, request: IqRequest) -> Later:
         """A page of the archive: results, then the answer (§4)."""
-        session = _session(request)
+        session = self._session(request)
         assert request.account is not None
         return Later(self._answer(request, session, query.Query.from_element(request.payload, request.account.jid)))
+
+    def _session(self, request: IqRequest) -> Session:
+        """The session that asks; it fetches what is stored by now."""
+        session = request.session
+        if session is None:
+            raise ServiceUnavailable("")
+        if not session.fetches_up_to:
+            session.fetches_up_to = self.kernel.ids.sortable()
+        return session
 
     async def _describe(self, request: IqRequest, session: Session) -> Element:
         account = request.account
         assert account is not None
         async with self._slots.turn_of(session):
-            await self._written(account, session)
+            await self._written()
             return results.metadata(await self._archives.ends(account.id))
 
     async def _answer(self, request: IqRequest, session: Session, asked: query.Query) -> Element:
@@ -245,7 +256,7 @@ class Archive(Component[ArchiveConfig]):
         async with self._slots.turn_of(session):
             if session.is_closed:
                 raise ServiceUnavailable("")  # nobody is there to read it
-            await self._written(account, session)
+            await self._written()
             await self._archives.require(account.id, asked.required)
             size = asked.page.size(default=DEFAULT_PAGE, most=self.kernel.limits.archive_page)
             if not size:
@@ -273,9 +284,13 @@ class Archive(Component[ArchiveConfig]):
         count = await self._archives.count(account.id, asked.selection)
         return results.fin(not count, page_element(count=count))
 
-    async def _written(self, account: Account, session: Session) -> None:
-        """What this client sent before is part of what it sees."""
-        await self.kernel.gate.committed(max(account.last_ticket, session.last_ticket))
+    async def _written(self) -> None:
+        """What was stored before is part of what a client sees.
+
+        Also what is on its way to the disk: it may have passed before the client was there to get it live, so that a
+        page without it would hide it for ever (a row stored later is delivered to this client).
+        """
+        await self.kernel.gate.committed(self.kernel.gate.last)
 
     # --- sessions, accounts ------------------------------------------------------------------------------------------
 
@@ -378,11 +393,3 @@ class Archive(Component[ArchiveConfig]):
             if page.is_complete:
                 return [Element("archive", NS.PORTABLE_ARCHIVE, None, children)] if children else []
             after = page.rows[-1].id
-
-
-def _session(request: IqRequest) -> Session:
-    """The session that asks; from now on it is one that knows the archive."""
-    if request.session is None:
-        raise ServiceUnavailable("")
-    request.session.uses_archive = True
-    return request.session

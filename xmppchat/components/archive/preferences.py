@@ -71,7 +71,7 @@ class ArchivePreferences(Component[ComponentConfig]):
     def show(self, request: IqRequest) -> Element:
         """The preferences (§2.1)."""
         assert request.account is not None
-        _uses_archive(request)
+        self._uses_archive(request)
         return _element(request.account[PREFERENCES].now)
 
     @iq_set(NS.ARCHIVE, "prefs", at=ACCOUNT)
@@ -79,7 +79,7 @@ class ArchivePreferences(Component[ComponentConfig]):
         """Put others in their place; what was not said is empty (§2.2, §2.3)."""
         account = request.account
         assert account is not None
-        _uses_archive(request)
+        self._uses_archive(request)
         wanted = self._read(request.payload)
         wishes = account[PREFERENCES]
         if wanted != wishes.now:
@@ -110,10 +110,9 @@ class ArchivePreferences(Component[ComponentConfig]):
         """They go with the account."""
         event.turn.write(event.account, _DELETE, {"account": event.account.id})
 
-
-def _uses_archive(request: IqRequest) -> None:
-    if request.session is not None:
-        request.session.uses_archive = True
+    def _uses_archive(self, request: IqRequest) -> None:
+        if request.session is not None and not request.session.fetches_up_to:
+            request.session.fetches_up_to = self.kernel.ids.sortable()
 
 
 def _addresses(prefs: Element, name: str) -> frozenset[str]:

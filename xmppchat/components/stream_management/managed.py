@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from xmppchat.components.stream_management import store
 from xmppchat.core.commit_gate import Write
+from xmppchat.core.crash_points import crash_point
 from xmppchat.core.runtime import Timer
 from xmppchat.core.services import Successor
 from xmppchat.core.session import Session
@@ -165,6 +166,7 @@ class Managed:
     def say_handled(self) -> None:
         """See :class:`~xmppchat.core.session.Management`."""
         self.session.send_nonza(answer(self._settled.value))
+        crash_point("after-acknowledgement")
 
     def give_up(self) -> None:
         """See :class:`~xmppchat.core.session.Management`."""

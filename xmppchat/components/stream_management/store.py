@@ -124,7 +124,7 @@ def session_to_json(session: Session) -> dict[str, Any]:
         "presence": stanza_to_json(session.presence) if session.presence is not None else None,
         "directed": [jid.full for jid in (session.directed or {}).values()] if session.directed is not None else None,
         "is_interested": session.is_interested, "wants_carbons": session.wants_carbons,
-        "uses_archive": session.uses_archive,
+        "fetches_up_to": session.fetches_up_to,
     }  # fmt: skip
 
 
@@ -137,4 +137,4 @@ def fill_session(session: Session, state: dict[str, Any]) -> None:
         session.directed = {jid: JID.parse(jid) for jid in state["directed"]}
     session.is_interested = state["is_interested"]
     session.wants_carbons = state["wants_carbons"]
-    session.uses_archive = state["uses_archive"]
+    session.fetches_up_to = state["fetches_up_to"]
