@@ -30,6 +30,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small and short: tries the machinery, measures nothing")
     parser.add_argument("--output", type=Path, help="report file (docs/benchmarks.md; of a partial run bench/build/)")
     parser.add_argument("--report", action="store_true", help="write the report on the last run once more")
+    parser.add_argument("--join", action="store_true", help="together with what the last run measured")
     parser.add_argument("--strict", action="store_true", help="exit with 3 when an aim is not reached")
     options = parser.parse_args(argv)
     for chosen, known in ((options.only, list(SERVERS)), (options.scenario, names)):
@@ -50,6 +51,8 @@ def _measure(options: argparse.Namespace) -> Results:
             quick=options.quick,
             retries=(0 if options.quick else 2) if options.retries is None else options.retries,
         )
+    if options.join:
+        results = results.joined(Results.load(_RAW))
     results.save(_RAW)
     return results
 

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from bench import generator
@@ -98,6 +98,21 @@ class Results:
         stored = json.loads(path.read_text())
         stored["measurements"] = [Measurement(**each) for each in stored["measurements"]]
         return cls(**stored)
+
+
+    def joined(self, earlier: Results) -> Results:
+        """These, and those of `earlier` that were not measured again. ValueError where the two do not go together."""
+        shared = self.versions.keys() & earlier.versions.keys()
+        if (self.rounds, self.quick, self.facts) != (earlier.rounds, earlier.quick, earlier.facts) or any(
+            self.versions[name] != earlier.versions[name] for name in shared
+        ):
+            raise ValueError("the last run had other versions, rounds or another machine: measure all again")
+        again = {(one.server, one.workload) for one in self.measurements}
+        kept = [one for one in earlier.measurements if (one.server, one.workload) not in again]
+        return replace(
+            self, measurements=[*kept, *self.measurements], failures=[*earlier.failures, *self.failures],
+            versions={**earlier.versions, **self.versions}, configs={**earlier.configs, **self.configs},
+        )
 
 
 class Runner:

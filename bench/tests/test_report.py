@@ -57,3 +57,19 @@ def test_the_summary_compares_what_did_the_same_work() -> None:
     assert "| work | xmppchat, SQLite | ejabberd, SQLite | ratio | aim |" in text
     assert "| 50 | 20 | 2.50 | ≥ 3 × each |" in text
     assert "2.50 × ejabberd, SQLite, aim ≥ 3 ×" in text
+
+
+def test_a_run_is_joined_with_the_last_one() -> None:
+    first, second = Results(1, quick=False), Results(1, quick=False)
+    first.versions = {"prosody": "0.12"}
+    second.versions = {"prosody": "0.12", "ejabberd": "23"}
+    first.measurements = [Measurement("prosody", "login", 1, {}), Measurement("prosody", "idle", 1, {}, "old")]
+    second.measurements = [Measurement("prosody", "idle", 1, {}), Measurement("ejabberd", "idle", 1, {})]
+    joined = second.joined(first)
+    assert [(one.server, one.workload, one.error) for one in joined.measurements] == [
+        ("prosody", "login", ""), ("prosody", "idle", ""), ("ejabberd", "idle", ""),
+    ]  # fmt: skip
+    assert joined.versions == second.versions
+    second.versions = {"prosody": "13.0"}
+    with pytest.raises(ValueError, match="measure all again"):
+        second.joined(first)

@@ -17,7 +17,8 @@ _HEAD = """\
 
 Written by `make faults`; every figure is of one run of it, that of commit {commit} on {machine} (seed {seed},
 {minutes:.0f} minutes). Clients that share no code with the server send to one another while faults befall it. Then
-every archive is read anew, forwards and backwards, in pages of 250, 50, 7 and 1, and is compared with what the clients
+every archive is read anew, forwards and backwards, in pages of 250, 50, 7 and (300 rows from
+either end) 1, and is compared with what the clients
 were told. [How it is judged](reliability.md#how-it-is-judged).
 
 {totals}

@@ -14,7 +14,7 @@ from .plan import ClientPlan, Plan
 from .xml import Node
 
 #: Sizes of pages, and how many rows from either end are read with it at most; 0: all of them.
-PAGES = ((250, 0), (50, 0), (7, 700), (1, 150))
+PAGES = ((250, 0), (50, 0), (7, 0), (1, 300))
 
 
 @dataclass(frozen=True, slots=True)
