@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
@@ -72,15 +73,23 @@ class Line:
 
 
 def write_report(path: Path, lines: Sequence[Line], seed: int, seconds: float) -> None:
-    """Write the page."""
+    """Write the page, and its totals into ``reliability.md`` beside it, where that has a place for them."""
     results = [line for line in lines if not line.mutant]
     databases = list(dict.fromkeys(line.database for line in results))
+    summary = path.with_name("reliability.md")
+    if summary.is_file():
+        totals = "".join(f"- {database}: {Line.total(results, database)}\n" for database in databases)
+        summary.write_text(_PLACE.sub(lambda found: f"{found[1]}{totals}{found[2]}", summary.read_text()))
     path.write_text(_HEAD.format(
         commit=_commit(), machine=_machine(), seed=seed, minutes=seconds / 60,
         totals="\n\n".join(f"**{database}: {Line.total(results, database)}.**" for database in databases),
         rows="\n".join(_row(line) for line in _merged(results)),
         mutants="\n".join(_mutant(line) for line in lines if line.mutant),
     ))  # fmt: skip
+
+
+#: Where the totals stand in reliability.md.
+_PLACE = re.compile(r"(<!-- written by `make faults` -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def _merged(lines: Sequence[Line]) -> list[list[Line]]:
