@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,6 +18,7 @@ from xmppchat.jid import JID, InvalidJID
 from xmppchat.network.deadline import Deadline
 from xmppchat.network.login import Login
 from xmppchat.network.transport import OVERFLOW, SLOW_HANDSHAKE, STALLED
+from xmppchat.network.wire import Wire
 from xmppchat.protocol import stream_management
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import (
@@ -56,22 +57,6 @@ log = structlog.get_logger(__name__)
 WHITESPACE_PRICE = 16
 #: How long a client that says good-bye waits until what it sent is on disk, s.
 GOOD_BYE_SECONDS = 5.0
-
-
-class Wire(Protocol):
-    """What a connection needs of its transport; :class:`~xmppchat.network.transport.Transport`, or one in memory."""
-
-    address: str
-
-    @property
-    def is_secure(self) -> bool: ...
-    def write(self, data: bytes) -> None: ...
-    def start_tls(self, source: Any) -> None: ...
-    def authenticated(self) -> bool: ...
-    def pause_reading(self, reason: str) -> None: ...
-    def resume_reading(self, reason: str) -> None: ...
-    def close(self, reason: str = ...) -> None: ...
-    def abort(self, reason: str = ...) -> None: ...
 
 
 class Connection:

@@ -22,7 +22,7 @@ _IDLE_ROUNDS = 5
 
 
 class MemoryTransport:
-    """The server's end of a connection in memory; see :class:`xmppchat.network.c2s.Wire`."""
+    """The server's end of a connection in memory; see :class:`xmppchat.network.wire.Wire`."""
 
     is_secure = True
 
