@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections import Counter
@@ -33,10 +34,15 @@ def rank_sum_z(first: list[float], second: list[float]) -> float:
 
 
 async def times(cases: dict[str, Check], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Seconds of CPU that each case takes the whole process, interleaved: others on the machine do not count."""
+    """Seconds of CPU that each case takes the whole process, interleaved: others on the machine do not count.
+
+    Each round has another order, so that no case always comes behind the same one.
+    """
     found: dict[str, list[float]] = {name: [] for name in cases}
+    order = list(cases.items())
     for _ in range(rounds):
-        for name, check in cases.items():
+        random.shuffle(order)
+        for name, check in order:
             began = time.process_time()
             await check()
             found[name].append(time.process_time() - began)
@@ -53,6 +59,15 @@ def differ(found: dict[str, list[float]], tolerance: float = 1.05) -> list[tuple
         return abs(rank_sum_z(found[a], found[b])) > 4 and max(medians) > tolerance * min(medians)
 
     return [pair for pair in pairs if apart(*pair)]
+
+
+async def differ_always(cases: dict[str, Check], rounds: int = ROUNDS, tolerance: float = 1.05) -> set[tuple[str, str]]:
+    """Pairs of cases that differ in three samples out of three: what the machine did in one of them tells nothing."""
+    found = set(differ(await times(cases, rounds), tolerance))
+    for _ in range(2):
+        if found:
+            found &= set(differ(await times(cases, rounds), tolerance))
+    return found
 
 
 @pytest.fixture
@@ -85,7 +100,7 @@ async def test_time_does_not_tell_whether_and_how_an_account_is_there(crowd: Mem
     def check(name: str) -> Check:
         return lambda: accounts.check_password(crowd.domain, name, "wrong password")
 
-    assert differ(await times({name: check(name) for name in NAMES})) == []
+    assert await differ_always({name: check(name) for name in NAMES}) == set()
 
 
 async def test_time_does_not_tell_whether_an_account_must_be_loaded(crowd: MemoryDriver) -> None:
@@ -100,8 +115,8 @@ async def test_time_does_not_tell_whether_an_account_must_be_loaded(crowd: Memor
 
         return check
 
-    found = await times({name: cold(name) for name in ("juliet", "cheap", "sha1", "nobody")}, rounds=300)
-    assert differ(found, tolerance=1.3) == []
+    cases = {name: cold(name) for name in ("juliet", "cheap", "sha1", "nobody")}
+    assert await differ_always(cases, rounds=300, tolerance=1.3) == set()
 
 
 def logins(driver: MemoryDriver) -> dict[str, Check]:
@@ -114,7 +129,7 @@ def logins(driver: MemoryDriver) -> dict[str, Check]:
 
 
 async def test_time_of_a_whole_login_does_not_tell_it_either(crowd: MemoryDriver) -> None:
-    assert differ(await times(logins(crowd))) == []
+    assert await differ_always(logins(crowd)) == set()
 
 
 async def test_a_dummy_that_is_left_out_would_be_seen(crowd: MemoryDriver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,8 +140,8 @@ async def test_a_dummy_that_is_left_out_would_be_seen(crowd: MemoryDriver, monke
         return bool(imported) and check_bcrypt(password, imported, highest)
 
     monkeypatch.setattr(passwords_module, "_check_bcrypt", check_only_what_is_there)
-    told_apart = differ(await times(logins(crowd), rounds=30))
-    assert {("juliet", "dear"), ("dear", "nobody"), ("cheap", "nobody")} <= set(told_apart)
+    told_apart = await differ_always(logins(crowd), rounds=30)
+    assert {("juliet", "dear"), ("dear", "nobody"), ("cheap", "nobody")} <= told_apart
 
 
 async def test_keys_that_are_dearer_than_all_would_be_seen() -> None:
@@ -139,7 +154,7 @@ async def test_keys_that_are_dearer_than_all_would_be_seen() -> None:
         "as all": lambda: passwords.check("x", {"SCRAM-SHA-256": keys}, ""),
         "half as many more": lambda: passwords.check("x", {"SCRAM-SHA-256": more}, ""),
     }
-    assert differ(await times(leaky)) == [("as all", "half as many more")]
+    assert await differ_always(leaky) == {("as all", "half as many more")}
     passwords.close()
 
 

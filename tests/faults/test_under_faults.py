@@ -55,4 +55,6 @@ async def test_a_bad_network(setting: MakeSetting) -> None:
 async def test_a_planted_defect_is_found(setting: MakeSetting) -> None:
     """The harness can say no; `make faults` plants all the others."""
     report = await scenarios.hunt(setting(5, mutant="ack-before-commit"))
-    assert report.verdict.counts["lost"] + report.verdict.counts["shown, not kept"] > 0, report.text()
+    found = report.verdict.counts
+    # Sent again, what was lost has another id than the one it was shown with.
+    assert sum(found[rule] for rule in ("lost", "shown, not kept", "ids", "protocol")) > 0, report.text()
