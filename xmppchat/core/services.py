@@ -14,6 +14,7 @@ from xmppchat.core.session import Output
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.sasl import ScramKeys
+from xmppchat.protocol.sasl2 import LoginRequest, TokenUse
 from xmppchat.protocol.stanza import Stanza
 
 if TYPE_CHECKING:
@@ -215,6 +216,44 @@ class ArchiveService(Protocol):
         """The id of the newest message, "" where there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """What came of a login for the list of devices: `device_id` is 0 where the client did not say which it is; `token`
+    is ``<token/>`` for it (XEP-0484 §3.3), None where it gets none."""
+
+    device_id: int
+    token: Element | None
+
+
+class DeviceService(Protocol):
+    """Clients of accounts by what they call themselves (XEP-0388 §2.4), and their tokens (XEP-0484)."""
+
+    def token_mechanisms(self, channel_bindings: Collection[str]) -> Sequence[str]:
+        """Mechanisms that tokens can be used with, where these channel bindings work."""
+
+    async def tokens(self, domain: str, localpart: str, client_id: str, mechanism: str) -> Sequence[bytes]:
+        """The tokens of a client for `mechanism`, as keys of its HMAC; none for who is not known, at the same cost."""
+
+    def refusal(self, account: Account, client_id: str, token: bytes, use: TokenUse) -> str:
+        """Why a token that was proved does not do any more: "credentials-expired" (XEP-0484 §4.2), "not-authorized"
+        for a count that was there before (§3.4), "" where it does.
+        """
+
+    def logged_in(
+        self, account: Account, request: LoginRequest, token: bytes | None, channel_bindings: Collection[str],
+        turn: Turn,
+    ) -> LoggedIn:
+        """A client has logged in, with `token` or (None) with the password: note it down, and see to its tokens.
+
+        What `turn` writes has to be on disk before the client hears of it.
+        """
+
+    def resource_suffix(self, account: Account, client_id: str) -> str:
+        """The server's part of a client's resource: the same each time, and nothing tells `client_id` from it
+        (XEP-0386 §3.2.1); another each time where the client gives no id.
+        """
+
+
 class DiscoService(Protocol):
     """What this server says of itself (XEP-0030)."""
 
@@ -305,9 +344,11 @@ __all__ = [
     "BlockingService",
     "CapsService",
     "Conversation",
+    "DeviceService",
     "DiscoService",
     "Invitation",
     "InvitationService",
+    "LoggedIn",
     "PresenceService",
     "Reader",
     "Registration",

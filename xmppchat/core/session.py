@@ -112,23 +112,26 @@ class Session:
     None: nothing does. `intake` looks at its first stanzas; None: nothing does. `management` is that of its stream,
     None where the client did not ask for it. `lane` are stanzas of such a session that wait for an earlier one, whose
     recipient is being loaded (see `Kernel.receive`). `lang` is the language of its stream, "" if it has none.
-    `last_ticket` is the newest ticket that something from this session waits for.
+    `last_ticket` is the newest ticket that something from this session waits for. `device_id` is the client's in the
+    list of its account's devices (see :class:`~xmppchat.core.services.DeviceService`), 0 where it is in none.
     """
 
     __slots__ = (
-        "_held", "_output", "_requests", "account", "connected_at", "directed", "fetches_up_to", "intake",
-        "is_closed", "is_interested", "jid", "lane", "lang", "last_ticket", "management", "peer", "presence",
+        "_held", "_output", "_requests", "account", "connected_at", "device_id", "directed", "fetches_up_to",
+        "intake", "is_closed", "is_interested", "jid", "lane", "lang", "last_ticket", "management", "peer", "presence",
         "priority", "shaper", "takes_messages", "wants_carbons",
     )
 
     def __init__(
-        self, jid: JID, account: Account, output: Output, *, peer: str, connected_at: int, lang: str = ""
+        self, jid: JID, account: Account, output: Output, *, peer: str, connected_at: int, lang: str = "",
+        device_id: int = 0,
     ) -> None:
         self.jid = jid
         self.account = account
         self.peer = peer
         self.connected_at = connected_at
         self.lang = lang
+        self.device_id = device_id
         self.presence: Stanza | None = None
         self.priority = 0
         self.takes_messages = False

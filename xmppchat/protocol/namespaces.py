@@ -36,6 +36,8 @@ class NS:
     COMMANDS: Final = "http://jabber.org/protocol/commands"  # 0050
     VCARD: Final = "vcard-temp"  # 0054
     RSM: Final = "http://jabber.org/protocol/rsm"  # 0059
+    PUBSUB: Final = "http://jabber.org/protocol/pubsub"  # 0060
+    PUBSUB_OPTIONS: Final = "http://jabber.org/protocol/pubsub#publish-options"  # 0060
     PUBSUB_EVENT: Final = "http://jabber.org/protocol/pubsub#event"  # 0060
     OUT_OF_BAND: Final = "jabber:x:oob"  # 0066
     REGISTER: Final = "jabber:iq:register"  # 0077
@@ -43,6 +45,7 @@ class NS:
     CHAT_STATES: Final = "http://jabber.org/protocol/chatstates"  # 0085
     VERSION: Final = "jabber:iq:version"  # 0092
     CAPS: Final = "http://jabber.org/protocol/caps"  # 0115
+    COMPONENT_ACCEPT: Final = "jabber:component:accept"  # 0114
     FORM_VALIDATION: Final = "http://jabber.org/protocol/xdata-validate"  # 0122
     ADMIN: Final = "http://jabber.org/protocol/admin"  # 0133
     SERVER_INFO: Final = "http://jabber.org/network/serverinfo"  # 0157
@@ -71,11 +74,15 @@ class NS:
     JINGLE_MESSAGE_1: Final = "urn:xmpp:jingle-message:1"  # 0353, as XEP-0280 §6.1 names it
     STANZA_IDS: Final = "urn:xmpp:sid:0"  # 0359
     OPENPGP: Final = "urn:xmpp:openpgp:0"  # 0373
+    PUSH: Final = "urn:xmpp:push:0"  # 0357
+    PUSH_SUMMARY: Final = "urn:xmpp:push:summary"  # 0357
     REPORTING: Final = "urn:xmpp:reporting:1"  # 0377
     PREAUTH: Final = "urn:xmpp:pars:0"  # 0379
     ENCRYPTION: Final = "urn:xmpp:eme:0"  # 0380
     OMEMO_AXOLOTL: Final = "eu.siacs.conversations.axolotl"  # 0384
     OMEMO: Final = "urn:xmpp:omemo:2"  # 0384
+    BIND_2: Final = "urn:xmpp:bind:0"  # 0386
+    SASL_2: Final = "urn:xmpp:sasl:2"  # 0388
     INVITE: Final = "urn:xmpp:invite"  # 0401
     OCCUPANT_ID: Final = "urn:xmpp:occupant-id:0"  # 0421
     FASTEN: Final = "urn:xmpp:fasten:0"  # 0422
@@ -87,4 +94,8 @@ class NS:
     OUTAGE_STATUS: Final = "urn:xmpp:sos:0"  # 0455
     REPLY: Final = "urn:xmpp:reply:0"  # 0461
     STREAM_LIMITS: Final = "urn:xmpp:stream-limits:0"  # 0478
+    SASL_UPGRADE: Final = "urn:xmpp:sasl:upgrade:0"  # 0480
+    SCRAM_UPGRADE: Final = "urn:xmpp:scram-upgrade:0"  # 0480
     CALL_INVITES: Final = "urn:xmpp:call-invites:0"  # 0482
+    FAST: Final = "urn:xmpp:fast:0"  # 0484
+    CLIENT_ACCESS: Final = "urn:xmpp:cam:0"  # 0494

@@ -215,6 +215,37 @@ managed_streams = Table(
     Column("state", Text, nullable=False, server_default=text("''")),
 )
 
+#: Clients of accounts that say which they are (XEP-0388 §2.4). `client_hash` is SHA-256 of the id that a client gives
+#: itself; `has_password` whether it ever logged in with the password.
+devices = Table(
+    "devices", metadata,
+    Column("id", ID, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("client_hash", Blob, nullable=False),
+    Column("software", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("has_password", Boolean, nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),
+    UniqueConstraint("account_id", "client_hash"),
+)
+
+#: What tokens of devices (XEP-0484) are made from, together with a key that is not in the database: no token can be
+#: read here. A device has one that it used and at most one `is_new`, which it has not used yet. `counter` is the
+#: greatest `count` that came with it.
+fast_tokens = Table(
+    "fast_tokens", metadata,
+    Column("device_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("is_new", Boolean, primary_key=True),
+    Column("account_id", BigInteger, nullable=False),
+    Column("mechanism", Text, nullable=False),
+    Column("nonce", Blob, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("counter", BigInteger, nullable=False),
+    Index(None, "account_id"),
+    sqlite_with_rowid=False,
+)
+
 #: Random values that the server made for itself, by what they are for.
 secrets = Table(
     "secrets", metadata,
@@ -265,6 +296,6 @@ read_marks = Table(
 #: The tables that this package's migrations make; components of third parties add theirs to `metadata`.
 TABLES = (
     accounts, tombstones, credentials, imported_passwords, roster_items, offline_messages, blocked, abuse_reports,
-    private_xml, vcards, invitations, invitation_uses, audit_log, managed_streams, secrets, archive,
-    archive_preferences, read_marks,
+    private_xml, vcards, invitations, invitation_uses, audit_log, managed_streams, devices, fast_tokens,
+    secrets, archive, archive_preferences, read_marks,
 )

@@ -124,7 +124,7 @@ def session_to_json(session: Session) -> dict[str, Any]:
         "presence": stanza_to_json(session.presence) if session.presence is not None else None,
         "directed": [jid.full for jid in (session.directed or {}).values()] if session.directed is not None else None,
         "is_interested": session.is_interested, "wants_carbons": session.wants_carbons,
-        "fetches_up_to": session.fetches_up_to,
+        "fetches_up_to": session.fetches_up_to, "device_id": session.device_id,
     }  # fmt: skip
 
 
@@ -138,3 +138,4 @@ def fill_session(session: Session, state: dict[str, Any]) -> None:
     session.is_interested = state["is_interested"]
     session.wants_carbons = state["wants_carbons"]
     session.fetches_up_to = state["fetches_up_to"]
+    session.device_id = state.get("device_id", 0)  # not there in what an older version wrote
