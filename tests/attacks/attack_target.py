@@ -16,7 +16,8 @@ PASSWORD = "correct horse battery staple"
 
 
 class Target(LiveServer):
-    """xmppchat with two hosts and the given limits profile, logging everything it ever logs."""
+    """xmppchat with two hosts and the given limits profile, logging everything it ever logs; who guesses is told at
+    once, for the tests' time."""
 
     def __init__(
         self, directory: Path, certificates: Certificates, other: Certificates, profile: str
@@ -35,7 +36,7 @@ class Target(LiveServer):
         with self.config_file.open("a") as file:
             file.write(
                 f'\n[hosts."{B}"]\ncertificate = "{self._other.chain}"\nkey = "{self._other.key}"\n'
-                f'[limits]\nprofile = "{self._profile}"\n[logging]\nlevel = "debug"\n'
+                f'[limits]\nprofile = "{self._profile}"\nauth_failure_delay = 0\n[logging]\nlevel = "debug"\n'
             )
 
     def add(self, jid: str, password: str = PASSWORD) -> None:

@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from xmppchat.core import networks
+from xmppchat.core.networks import LOOPBACK
 from xmppchat.protocol.errors import StreamError, StreamPolicyViolation
 from xmppchat.protocol.xmlreader import ReaderLimits
 
@@ -20,7 +22,8 @@ _HUGE = 1_000_000_000
 #: No rates, no waiting: all clients of a test share an address, and its clock jumps.
 _UNHURRIED: Mapping[str, float] = {
     "connections_per_address": 0, "authenticated_per_address": 0,
-    "auth_failures_per_address": 0, "auth_failures_per_account": 0,
+    "auth_failures_per_address": 0, "auth_failures_per_network": 0, "auth_failures_per_account": 0,
+    "auth_failure_delay": 0,
     "registrations_per_hour": 0, "registrations_per_day": 0,
     "session_byte_rate": 0, "session_byte_burst": 0, "session_stanza_rate": 0, "session_stanza_burst": 0,
     "account_byte_rate": 0, "account_message_rate": 0, "account_presence_rate": 0, "account_iq_rate": 0,
@@ -94,6 +97,10 @@ class Limits(BaseModel):
     )  # 3
 
     # --- who may connect ------------------------------------------------------------------------------------
+    exempt_networks: tuple[str, ...] = Field(
+        default=LOOPBACK,
+        description="networks whose connections, and failed logins together, are not counted, such as your office's",
+    )  # 11
     connections_per_address: int = _limit(
         20,
         "connections of one address that have not logged in; 0: this and the next three are off",
@@ -116,6 +123,12 @@ class Limits(BaseModel):
         "failed logins to one account from one network in 5 min before it has to wait; 0: off",
         "failures",
         ge=0,
+    )  # 12
+    auth_failures_per_network: int = _limit(
+        50, "failed logins of one /24 (IPv4) or /48 (IPv6) in 10 min before it has to wait; 0: off", "failures", ge=0
+    )  # 12
+    auth_failure_delay: float = _limit(
+        2, "longest wait for the answer to a failed login, which begins with half a second; 0: none", "s", ge=0, le=10
     )  # 12
     registrations_per_hour: int = _limit(
         2, "accounts one network may register in an hour; 0: any number", "accounts", ge=0
@@ -202,6 +215,12 @@ class Limits(BaseModel):
     stored_xml_bytes: int = _limit(65_536, "a vCard, or one element of private XML", "bytes", ge=1_024)  # 31
     private_xml_bytes: int = _limit(1_048_576, "all private XML of an account", "bytes", ge=1_024)  # 31
     private_xml_elements: int = _limit(200, "elements of private XML of an account", "elements")  # 31
+
+    @field_validator("exempt_networks")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        networks.parse(value)
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -307,7 +326,9 @@ FIXED: Final[Mapping[str, int]] = {
     "login_attempts": 12, "invitation_guesses": 12, "registrations_in_all": 13, "registration_attempts": 13,
     "send_buffer": 19, "roster_groups": 29, "password_checks": 53,
 }  # fmt: skip
-_UNCOUNTED: Final = {"profile", "resumption_seconds", "archive_page"}  # the others are what somebody gets
+_UNCOUNTED: Final = {  # what somebody gets, or how long
+    "profile", "exempt_networks", "auth_failure_delay", "resumption_seconds", "archive_page",
+}  # fmt: skip
 COUNTED: Final = (*(name for name in Limits.model_fields if name not in _UNCOUNTED and "_burst" not in name), *FIXED)
 
 

@@ -17,10 +17,10 @@ from pydantic import Field
 
 from xmppchat.components.invitations import store
 from xmppchat.core import events
-from xmppchat.core.authentication import Backoff
 from xmppchat.core.callers import Caller, is_admin
 from xmppchat.core.commands import CommandError, Parameter
 from xmppchat.core.component import Component, ComponentConfig, Role, Xep, command, every, on
+from xmppchat.core.guesses import Backoff
 from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import Invitation, InvitationService, RegistrationService
 from xmppchat.core.turn import Turn

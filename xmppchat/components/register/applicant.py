@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from xmppchat.core import lookalikes
-from xmppchat.core.authentication import network_of
 from xmppchat.core.callers import is_admin
+from xmppchat.core.networks import network_of
 from xmppchat.core.services import Invitation, RosterItem
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID, InvalidJID

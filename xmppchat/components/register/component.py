@@ -6,15 +6,13 @@ a token of an invitation (XEP-0445) opens the door.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from xmppchat.components.register.applicant import Applicant, registration_form
 from xmppchat.components.register.budgets import Budget, Budgets
-from xmppchat.core.authentication import network_of
+from xmppchat.core import networks
 from xmppchat.core.component import ACCOUNT, SERVER, Component, ComponentConfig, Feature, IqRequest, Xep, iq_get, iq_set
 from xmppchat.core.services import (
     AccountService,
@@ -44,18 +42,14 @@ class RegisterConfig(ComponentConfig):
         8, ge=1, le=64, description="shortest password that is taken", json_schema_extra={"unit": "characters"}
     )
     unlimited_networks: tuple[str, ...] = Field(
-        ("127.0.0.0/8", "::1/128"),
+        networks.LOOPBACK,
         description="networks that may register any number of accounts, such as that of your office",
     )
 
     @field_validator("unlimited_networks")
     @classmethod
     def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            try:
-                ip_network(network)
-            except ValueError as error:
-                raise ValueError(f"{error}; a network looks like 192.0.2.0/24") from None
+        networks.parse(value)
         return value
 
 
@@ -111,10 +105,10 @@ class Register(Component[RegisterConfig]):
         """
         limits = self.kernel.limits
         per_hour, per_day = limits.registrations_per_hour, limits.registrations_per_day
-        if not (per_hour or per_day) or _is_in(peer, self.config.unlimited_networks):
+        if not (per_hour or per_day) or networks.is_in(peer, networks.parse(self.config.unlimited_networks)):
             return None
         now = self.kernel.clock.monotonic()
-        budget = self._budgets.of(network_of(peer), per_hour, per_day, now)
+        budget = self._budgets.of(networks.network_of(peer), per_hour, per_day, now)
         if exhausted := budget.attempt(now) if is_invited else budget.take(now):
             self.kernel.limit_counters.fired(exhausted)
             raise ResourceConstraint("too many accounts were made from your network; try again tomorrow")
@@ -151,11 +145,3 @@ class Register(Component[RegisterConfig]):
     def _own(self, request: IqRequest) -> None:
         if request.session is None or request.sender.domain != request.domain:
             raise Forbidden("this is for accounts of this host")
-
-
-def _is_in(peer: str, networks: Collection[str]) -> bool:
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return False
-    return any(address in ip_network(network) for network in networks)
