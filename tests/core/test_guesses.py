@@ -81,7 +81,7 @@ def test_a_network_waits_whose_hosts_take_turns(peers: list[str], other: str) ->
     (["2001:db8:1:1::1", "2001:db8:1:1::2"], "2001:db8:1:1::3", "2001:db8:1:2::1"),
 ])
 def test_an_account_is_never_locked(peers: list[str], near: str, far: str) -> None:
-    """Five failures at one account: its guesser's network waits for that account, and for no other; nobody else does."""
+    """Five failures at one account: the guesser's network waits for it, and for no other; nobody else does."""
     books = Books()
     for number in range(5):
         assert books.guesses.may_guess("romeo", DOMAIN, near)
