@@ -36,7 +36,8 @@ class AccountPart(Generic[PartT]):
 
 
 class Account:
-    """State of one bare JID. `id` is the key in the database, 0 where no such account exists.
+    """State of one bare JID. `id` is the key in the database, 0 where no such account exists; `created_at` when it was
+    made, ms since 1970.
 
     `sessions` are the bound resources; `last_ticket` the newest ticket that changes this account. While
     `is_draining`, stored messages are being handed out and new ones queue behind them. `rates` bounds what all its
@@ -44,12 +45,14 @@ class Account:
     """
 
     __slots__ = (
-        "id", "is_disabled", "is_draining", "is_stale", "jid", "last_ticket", "mailbox", "parts", "rates", "sessions",
+        "created_at", "id", "is_disabled", "is_draining", "is_stale", "jid", "last_ticket", "mailbox", "parts", "rates",
+        "sessions",
     )  # fmt: skip
 
     def __init__(self, jid: JID, account_id: int, *, is_disabled: bool = False) -> None:
         self.jid = jid
         self.id = account_id
+        self.created_at = 0
         self.is_disabled = is_disabled
         self.is_stale = False
         self.is_draining = False

@@ -27,7 +27,8 @@ _UNHURRIED: Mapping[str, float] = {
     "registrations_per_hour": 0, "registrations_per_day": 0,
     "session_byte_rate": 0, "session_byte_burst": 0, "session_stanza_rate": 0, "session_stanza_burst": 0,
     "account_byte_rate": 0, "account_message_rate": 0, "account_presence_rate": 0, "account_iq_rate": 0,
-    "new_recipients_per_minute": 0, "idle_seconds": 0, "archive_query_rate": 0,
+    "account_fan_out_rate": 0, "new_recipients_per_minute": 0, "new_recipients_on_first_day": 0,
+    "idle_seconds": 0, "archive_query_rate": 0,
 }  # fmt: skip
 
 #: What differs from the defaults in each profile.
@@ -170,9 +171,16 @@ class Limits(BaseModel):
     account_presence_burst: int = _limit(100, "presence stanzas they may send at once", "stanzas")  # 17
     account_iq_rate: float = _limit(15, "requests they may send for long; 0: off", "requests per s", ge=0)  # 17
     account_iq_burst: int = _limit(300, "requests they may send at once", "requests")  # 17
+    account_fan_out_rate: float = _limit(
+        200, "presence that an account may cause for long, one for each contact; 0: off", "stanzas per s", ge=0
+    )  # 17
+    account_fan_out_burst: int = _limit(10_000, "presence it may cause at once", "stanzas")  # 17
     new_recipients_per_minute: int = _limit(
         30, "addresses outside its roster that an account may begin to write to in a minute; 0: any number",
         "addresses", ge=0,
+    )  # 17
+    new_recipients_on_first_day: int = _limit(
+        20, "the same in an hour, on an account's first day where anybody may register; 0: as later", "addresses", ge=0
     )  # 17
     idle_seconds: int = _limit(
         840, "silence after which a client is asked whether it is there; 0: only the system's TCP keep-alive asks",
@@ -259,6 +267,7 @@ class Limits(BaseModel):
             "account_message_rate": ("message", self.account_message_rate, self.account_message_burst),
             "account_presence_rate": ("presence", self.account_presence_rate, self.account_presence_burst),
             "account_iq_rate": ("iq", self.account_iq_rate, self.account_iq_burst),
+            FAN_OUT: ("", self.account_fan_out_rate, self.account_fan_out_burst),
         }, now)  # fmt: skip
 
 
@@ -297,21 +306,37 @@ class TokenBucket:
         return 0.0 if self._level > -1e-9 else -self._level / self._rate
 
 
+#: The option that bounds what an account causes for others (V-44).
+FAN_OUT: Final = "account_fan_out_rate"
+
+
 class Rates:
-    """Buckets by option, each with what it counts: "bytes", "stanzas", or a kind ("message", "presence", "iq").
+    """Buckets by option, each with what it counts: "bytes", "stanzas", or a kind ("message", "presence", "iq"); that of
+    :data:`FAN_OUT` counts what is sent on.
 
     `exceeded` is the option with the longest debt, as of the last time that there was one.
     """
 
-    __slots__ = ("_buckets", "exceeded")
+    __slots__ = ("_buckets", "_fan_out", "_paid_at", "exceeded")
 
     def __init__(self, buckets: Mapping[str, tuple[str, TokenBucket]]) -> None:
-        self._buckets = buckets
+        self._buckets = {option: found for option, found in buckets.items() if option != FAN_OUT}
+        self._fan_out = buckets[FAN_OUT][1] if FAN_OUT in buckets else None
+        self._paid_at = 0.0  # when the debt of the fan-out is paid
         self.exceeded = ""
+
+    def fan_out(self, now: float, recipients: int) -> None:
+        """One stanza is sent on to so many; a debt is told by the next :meth:`take`."""
+        if self._fan_out is not None:
+            self._paid_at = now + self._fan_out.take(now, recipients)
 
     def take(self, now: float, size: int, kinds: Sequence[str]) -> float:
         """Count `size` bytes with stanzas of these `kinds`; returns the seconds until the longest debt is paid."""
-        wait = 0.0
+        wait = self._paid_at - now
+        if wait > 0:
+            self.exceeded = FAN_OUT
+        else:
+            wait = 0.0
         for option, (counted, bucket) in self._buckets.items():
             amount = size if counted == "bytes" else len(kinds) if counted == "stanzas" else kinds.count(counted)
             if amount and (debt := bucket.take(now, amount)) > wait:
@@ -324,7 +349,7 @@ class Rates:
 FIXED: Final[Mapping[str, int]] = {
     "tls_handshake": 1, "name_bytes": 8, "attribute_bytes": 8, "rescan_bytes": 3, "connections_in_all": 11,
     "login_attempts": 12, "invitation_guesses": 12, "registrations_in_all": 13, "registration_attempts": 13,
-    "send_buffer": 19, "roster_groups": 29, "password_checks": 53,
+    "sustained_excess": 17, "send_buffer": 19, "roster_groups": 29, "roster_names": 29, "password_checks": 53,
 }  # fmt: skip
 _UNCOUNTED: Final = {  # what somebody gets, or how long
     "profile", "exempt_networks", "auth_failure_delay", "resumption_seconds", "archive_page",

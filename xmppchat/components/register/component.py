@@ -87,6 +87,11 @@ class Register(Component[RegisterConfig]):
         """See :class:`RegistrationService`."""
         return self.config.mode != "closed"
 
+    @property
+    def is_open(self) -> bool:
+        """See :class:`RegistrationService`."""
+        return self.config.mode == "open"
+
     def begin(self, domain: str, peer: str) -> Applicant:
         """See :class:`RegistrationService`."""
         return Applicant(self, domain, peer)
