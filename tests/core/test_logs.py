@@ -130,7 +130,8 @@ def test_one_kind_of_record_does_not_fill_the_disk(
     log.info("another kind")
     summary, last = records(capsys)
     of = "login failed" if whose == "ours" else "library"
-    assert (summary["event"], summary["of"], summary["number"], summary["level"]) == ("records left out", of, 990, "warning")
+    assert (summary["event"], summary["of"], summary["number"]) == ("records left out", of, 990)
+    assert summary["level"] == "warning"
     assert last["event"] == "another kind"
     log.info("login failed")
     assert [record["event"] for record in records(capsys)] == ["login failed"], "told once"

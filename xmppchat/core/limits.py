@@ -6,7 +6,6 @@ name. The comment behind a limit is its row in that table. 0 means "off" where t
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -363,10 +362,10 @@ class LimitCounters:
     __slots__ = ("counts",)
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
+        self.counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
 
     def fired(self, name: str) -> None:
-        """The limit `name` stopped somebody."""
+        """The limit `name` stopped somebody. Raises KeyError where it is none of :data:`COUNTED`."""
         self.counts[name] += 1
 
     def ended(self, error: StreamError, *, is_bound: bool) -> None:
