@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from attack_client import Attacker, Place
@@ -20,11 +21,12 @@ class Target(LiveServer):
     once, for the tests' time."""
 
     def __init__(
-        self, directory: Path, certificates: Certificates, other: Certificates, profile: str
+        self, directory: Path, certificates: Certificates, other: Certificates, profile: str, storage_url: str = ""
     ) -> None:
         super().__init__(directory, certificates, domain=A, environment={"PYTHONASYNCIODEBUG": ""})
         self._other = other
         self._profile = profile
+        self._storage_url = storage_url
 
     def prepare(self) -> None:
         """A second host, the profile, the log level."""
@@ -32,7 +34,11 @@ class Target(LiveServer):
         config = self.config_file.read_text()
         host = f'[hosts."{A}"]\n'
         assert host in config
-        self.config_file.write_text(config.replace(host, f'{host}admins = ["{ADMIN}"]\n'))
+        config = config.replace(host, f'{host}admins = ["{ADMIN}"]\n')
+        if self._storage_url:
+            without = re.sub(r"(?m)^\[storage\]\n(.+\n)*", "", config)
+            config = f'{without}\n[storage]\nurl = "{self._storage_url}"\n'
+        self.config_file.write_text(config)
         with self.config_file.open("a") as file:
             file.write(
                 f'\n[hosts."{B}"]\ncertificate = "{self._other.chain}"\nkey = "{self._other.key}"\n'
@@ -67,3 +73,10 @@ class Target(LiveServer):
 def scale(small: int, large: int) -> int:
     """How often something is repeated: `large` where XMPPCHAT_SOAK is set (minutes, not seconds)."""
     return large if os.environ.get("XMPPCHAT_SOAK") else small
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Write `new` for `old`, which stands there, into a file."""
+    text = path.read_text()
+    assert old in text, f"{old!r} is not in {path}"
+    path.write_text(text.replace(old, new))

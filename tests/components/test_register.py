@@ -204,6 +204,33 @@ async def test_an_account_is_removed_by_its_owner(start: Start) -> None:
     assert [row["account"] for row in rows] == ["juliet@chat.example"]  # type: ignore[attr-defined]
 
 
+async def test_what_is_registered_and_removed_is_logged(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who, from where and by whose invitation; nothing of the password."""
+    driver = await start(register={"mode": "open"})
+    await driver.create_account("romeo", "secret")
+    assert await make(await connected(driver, "192.0.2.7"), "nurse") == ""
+    assert await make(await invited(driver, contact="romeo@chat.example"), "juliet") == ""
+    assert await make(await connected(driver, "192.0.2.7"), "nurse") == "conflict"
+    client = await connected(driver)
+    await client.log_in("nurse", "top secret", "x")
+    await client.request("set", "<query xmlns='jabber:iq:register'><remove/></query>")
+    await driver.settle([])
+    output = capsys.readouterr().out
+    lines = [line.partition("]")[2].split() for line in output.splitlines() if "account re" in line]
+    assert [" ".join(sorted(line)) for line in lines] == [
+        "account account=nurse@chat.example invited_by= peer=192.0.2.7 registered",
+        "account account=juliet@chat.example invited_by=romeo@chat.example peer=192.0.2.1 registered",
+        "account account=nurse@chat.example by its owner removed",
+    ]
+    assert "top secret" not in output
+
+
+async def test_the_admin_is_told_of_mixed_scripts(start: Start) -> None:
+    driver = await start()
+    added = await driver.server.execute("user add", {"jid": "раypal@chat.example", "password": "secret"})
+    assert "several scripts" in added["note"]  # type: ignore[index]
+
+
 # --- names that the configuration makes admins of ------------------------------------------------------------------
 
 ADMIN, OTHER = "capulet@chat.example", "montague@chat.example"

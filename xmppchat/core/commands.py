@@ -198,6 +198,7 @@ async def execute(kernel: Kernel, name: str, arguments: Mapping[str, object], ca
     open_names = {parameter.name for parameter in spec.parameters if not parameter.secret}
     shown = {key: value for key, value in arguments.items() if key in open_names}
     error, is_allowed = "the server failed at it", False
+    result: object = None
     try:
         values = permitted(spec, arguments, caller)
         is_allowed = True
@@ -212,7 +213,8 @@ async def execute(kernel: Kernel, name: str, arguments: Mapping[str, object], ca
         error = refused.text or refused.condition
         raise CommandError(error, refused) from None
     finally:
-        kernel.emit(events.CommandExecuted(caller.name, name, shown, error, spec.changes and is_allowed))
+        table = result if isinstance(result, dict) else {}
+        kernel.emit(events.CommandExecuted(caller.name, name, shown, error, spec.changes and is_allowed, table))
     return result
 
 

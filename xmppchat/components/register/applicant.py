@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import structlog
+
 from xmppchat.core import lookalikes
 from xmppchat.core.callers import is_admin
 from xmppchat.core.networks import network_of
@@ -18,6 +20,8 @@ from xmppchat.protocol.stanza import Stanza
 
 if TYPE_CHECKING:
     from xmppchat.components.register.component import Register
+
+log = structlog.get_logger(__name__)
 
 
 class Applicant:
@@ -130,6 +134,8 @@ class Applicant:
             if invitation is not None and invitation.creator:
                 await self._introduce(jid, account_id, JID.parse(invitation.creator), turn)
             await kernel.settled(turn)
+        inviter = "" if invitation is None else invitation.creator or "admin"
+        log.info("account registered", account=jid.bare, peer=self._peer, invited_by=inviter)
         self._invitation = None
 
     async def _introduce(self, jid: JID, account_id: int, inviter: JID, turn: Turn) -> None:

@@ -6,8 +6,10 @@ a token of an invitation (XEP-0445) opens the door.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
+import structlog
 from pydantic import Field, field_validator
 
 from xmppchat.components.register.applicant import Applicant, registration_form
@@ -30,6 +32,8 @@ from xmppchat.protocol.errors import (
 )
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stream_features import Fact, StreamFeature
+
+log = structlog.get_logger(__name__)
 
 
 class RegisterConfig(ComponentConfig):
@@ -140,6 +144,7 @@ class Register(Component[RegisterConfig]):
             if len(list(query.elements())) != 1:
                 raise BadRequest("<remove/> stands alone")
             self.accounts.delete(session.account, request.turn)
+            request.turn.effect(partial(log.info, "account removed by its owner", account=session.account.jid.bare))
             return
         if (query.child_text("username") or session.account.jid.local) != session.account.jid.local:
             raise NotAllowed("only your own password can be changed")
