@@ -147,10 +147,8 @@ class Driver:
                 stream.sasl_challenge(b"prove it")
             case SaslResponded(data=b"ok"):
                 self._succeed(b"v=proof")
-            case TaskBegun():
-                stream.task_data(Element("salt", NS.SCRAM_UPGRADE, {"iterations": "4096"}, ("c2FsdA==",)))
-            case TaskAnswered():
-                self._let_in(None)
+            case TaskBegun() | TaskAnswered():
+                self._go_on_with_the_task(event)
             case SaslResponded():
                 stream.sasl_failed("not-authorized", "wrong")
             case BindRequested(resource="taken"):
@@ -163,6 +161,12 @@ class Driver:
                 stream.resume_failed(stream_management.failed(ItemNotFound()))
             case RegistrationRequested(element=element):
                 stream.answer_registration(Stanza.from_element(element).result())
+
+    def _go_on_with_the_task(self, event: TaskBegun | TaskAnswered) -> None:
+        if isinstance(event, TaskBegun):
+            self.stream.task_data(Element("salt", NS.SCRAM_UPGRADE, {"iterations": "4096"}, ("c2FsdA==",)))
+        else:
+            self._let_in(None)
 
     def _succeed(self, data: bytes | None) -> None:
         wanted = self._wanted
