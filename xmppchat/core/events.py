@@ -121,6 +121,27 @@ class Reconfigured:
 
 @dataclass(frozen=True, slots=True)
 class PasswordChanged:
-    """An account has a new password."""
+    """An account has a new password, with writes of `turn`; whose `origin`, where it has one, knows it."""
 
     account: Account
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDisabled:
+    """An account may not log in any more, with writes of `turn`."""
+
+    account: Account
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRevoked:
+    """A client of an account, as its list of devices has it, is let in no more by what it had: its row goes with `turn`.
+
+    Components delete what they hold of it, with writes of the same turn.
+    """
+
+    account: Account
+    device_id: int
+    turn: Turn
