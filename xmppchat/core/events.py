@@ -137,9 +137,10 @@ class AccountDisabled:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRevoked:
-    """A client of an account, as its list of devices has it, is let in no more by what it had: its row goes with `turn`.
+    """A client has lost the access to its account that it had: it was revoked or forgotten, or the password is another.
 
-    Components delete what they hold of it, with writes of the same turn.
+    Components delete what they hold of it, with writes of `turn`. It may come back with the password, as the same
+    device or as another.
     """
 
     account: Account
