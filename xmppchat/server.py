@@ -23,7 +23,7 @@ from xmppchat.core.kernel import Kernel
 from xmppchat.core.limits import Limits
 from xmppchat.core.reload import plan
 from xmppchat.core.runtime import Clock, SystemClock
-from xmppchat.core.services import AccountService, ReloadService
+from xmppchat.core.services import AccountService, DeviceService, ReloadService
 from xmppchat.core.tables import DeclarationError
 from xmppchat.network import certificate_findings
 from xmppchat.network.admission import LOOPBACK, Admission
@@ -185,7 +185,8 @@ class Server:
         kernel = self.kernel
         accounts = kernel.services.get(AccountService)
         authenticator = Authenticator(
-            accounts, self.config.limits, kernel.limit_counters, self._clock, kernel.ids.token
+            accounts, kernel.services.get(DeviceService), self.config.limits, kernel.limit_counters, self._clock,
+            kernel.ids.token,
         )
         return Connections(kernel, self._settings(), authenticator, self.contexts)
 

@@ -76,7 +76,9 @@ class Login:
         self.username = ""
         self._request = event.request
         bindings: dict[str, bytes] = dict(self._stream.channel_bindings)
-        exchange = self._authenticator.create(event.mechanism, self._stream.domain, bindings)
+        exchange = self._authenticator.create(
+            event.mechanism, self._stream.domain, bindings, offered=self._stream.mechanisms()
+        )
         self._exchange = exchange
         self._step(exchange, exchange.start(event.initial))
 

@@ -19,12 +19,12 @@ from xmppchat.components.accounts.fakes import Fakes
 from xmppchat.components.accounts.passwords import BCRYPT_BYTES, Effort, Passwords
 from xmppchat.components.accounts.store import CREDENTIALS, IMPORTED, Credentials
 from xmppchat.core import events, lookalikes
-from xmppchat.core.account import Account
+from xmppchat.core.account import Account, login_address
 from xmppchat.core.component import Component, ComponentConfig, Rfc, every
 from xmppchat.core.services import AccountService
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
-from xmppchat.jid import JID, InvalidJID
+from xmppchat.jid import JID
 from xmppchat.protocol.errors import (
     Conflict,
     NotAcceptable,
@@ -108,14 +108,14 @@ class Accounts(Component[AccountsConfig]):
         """See :class:`AccountService`."""
         keys = self.scram_keys_at_hand(domain, localpart, hash_name)
         if keys is None:
-            jid = _account_jid(localpart, domain)
+            jid = login_address(localpart, domain)
             assert jid is not None, "what is no address needs no looking up"
             keys = self._keys_of(await self.kernel.directory.get(jid), hash_name)
         return keys
 
     def scram_keys_at_hand(self, domain: str, localpart: str, hash_name: str) -> ScramKeys | None:
         """See :class:`AccountService`."""
-        jid = _account_jid(localpart, domain)
+        jid = login_address(localpart, domain)
         if jid is None:
             return self._fakes.keys(f"{localpart}@{domain}", hash_name)
         account = self.kernel.directory.peek(jid.bare)
@@ -123,7 +123,7 @@ class Accounts(Component[AccountsConfig]):
 
     async def check_password(self, domain: str, localpart: str, password: str) -> bool:
         """See :class:`AccountService`."""
-        jid = _account_jid(localpart, domain)
+        jid = login_address(localpart, domain)
         account = None if jid is None else await self.kernel.directory.get(jid)
         if account is None or not account.exists:
             return await self.passwords.check(password, {}, "")
@@ -135,7 +135,7 @@ class Accounts(Component[AccountsConfig]):
 
     def is_disabled(self, domain: str, localpart: str) -> bool:
         """See :class:`AccountService`."""
-        jid = _account_jid(localpart, domain)
+        jid = login_address(localpart, domain)
         account = None if jid is None else self.kernel.directory.peek(jid.bare)
         return account is not None and account.is_disabled
 
@@ -215,7 +215,7 @@ class Accounts(Component[AccountsConfig]):
             self.passwords.effort.include({}, imported)
         account.parts[CREDENTIALS] = keys
         account.parts[IMPORTED] = imported
-        self.kernel.emit(events.PasswordChanged(account))
+        self.kernel.emit(events.PasswordChanged(account, turn))
 
     def _store_keys(self, account: Account, account_id: int, keys: Credentials, turn: Turn) -> None:
         store.write_keys(account, account_id, keys, turn)
@@ -243,12 +243,3 @@ class Accounts(Component[AccountsConfig]):
     def _keys_of(self, account: Account, hash_name: str) -> ScramKeys:
         keys = account[CREDENTIALS].get(hash_name) if account.exists else None
         return keys or self._fakes.keys(account.jid.bare, hash_name)
-
-
-def _account_jid(localpart: str, domain: str) -> JID | None:
-    """The account a login name means, None where it can be none (a name with "@" or "/" must not smuggle a host)."""
-    try:
-        jid = JID.parse(f"{localpart}@{domain}")
-    except InvalidJID:
-        return None
-    return jid if jid.domain == domain and jid.local and not jid.resource else None
