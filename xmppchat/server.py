@@ -35,7 +35,7 @@ from xmppchat.network.notify import Notifier
 from xmppchat.network.tls import TlsContexts
 from xmppchat.protocol import sasl
 from xmppchat.protocol.errors import SystemShutdown
-from xmppchat.protocol.stream_features import CORE_FEATURES
+from xmppchat.protocol.stream_features import CORE_FEATURES, bind_2
 from xmppchat.protocol.stream_settings import StreamSettings
 from xmppchat.storage.database import Database
 
@@ -165,6 +165,8 @@ class Server:
     def _settings(self) -> StreamSettings:
         kernel, limits = self.kernel, self.config.limits
         features = (*CORE_FEATURES, *(f for component in kernel.components for f in component.stream_features))
+        inline = (bind_2(kernel.tables.inline_names),
+                  *(f for component in kernel.components for f in component.inline_features))
         accounts = kernel.services.get(AccountService)
         hosts = frozenset(self.config.hosts)
         return StreamSettings(
@@ -172,6 +174,7 @@ class Server:
             new_id=kernel.ids.token,
             mechanisms=lambda bindings: accounts.offered(sasl.mechanisms(secure=True, channel_bindings=bindings)),
             features=features,
+            inline=inline,
             trusted_limits=limits.reader_trusted(),
             untrusted_limits=limits.reader_untrusted(),
             nonzas=frozenset(kernel.tables.nonzas),

@@ -239,6 +239,9 @@ class ArchiveService(Protocol):
     async def last_id(self, account: Account) -> str:
         """The id of the newest message, "" where there is none."""
 
+    async def metadata(self, account: Account) -> Element:
+        """``<metadata/>`` of the archive (XEP-0313 §4.4): its first and last message, of what changed it until now."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
@@ -250,7 +253,7 @@ class LoggedIn:
 
 
 class DeviceService(Protocol):
-    """Clients of accounts by what they call themselves (XEP-0388 §2.4), and their tokens (XEP-0484)."""
+    """Clients of accounts by what they call themselves (XEP-0388 §2.3), and their tokens (XEP-0484)."""
 
     def token_mechanisms(self, channel_bindings: Collection[str]) -> Sequence[str]:
         """Mechanisms that tokens can be used with, where these channel bindings work."""

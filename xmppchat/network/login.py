@@ -8,16 +8,21 @@ import structlog
 
 from xmppchat.core.authentication import Authenticator
 from xmppchat.core.kernel import Kernel
+from xmppchat.jid import JID
 from xmppchat.protocol.errors import ResourceConstraint, StreamError, StreamPolicyViolation, StreamResourceConstraint
 from xmppchat.protocol.sasl import Challenge, Exchange, Failure, NeedKeys, NeedPasswordCheck, Step, Success
+from xmppchat.protocol.sasl2 import LoginRequest
 from xmppchat.protocol.stream import Stream
-from xmppchat.protocol.stream_events import SaslAborted, SaslResponded, SaslStarted
+from xmppchat.protocol.stream_events import SaslAborted, SaslResponded, SaslStarted, TaskAnswered, TaskBegun
 from xmppchat.protocol.stream_phases import Phase
 
 log = structlog.get_logger(__name__)
 
 #: Attempts to log in on one connection: clients go down the list of mechanisms with one password (RFC 6120 §6.4.5).
 MAX_ATTEMPTS = 5
+
+
+LoginEvent = SaslStarted | SaslResponded | SaslAborted | TaskBegun | TaskAnswered
 
 
 class Owner(Protocol):
@@ -32,12 +37,15 @@ class Owner(Protocol):
     def authenticated(self) -> bool:
         """The peer has proved who it is; False where there is no room for it."""
 
+    def logged_in(self, request: LoginRequest, token: bytes | None) -> None:
+        """The client has logged in by SASL2, with `token` or (None) the password; see to the rest of its `request`."""
+
 
 class Login:
     """The exchanges of one connection. `username` is who the last one was about, proven once it succeeded."""
 
-    __slots__ = ("_attempts", "_authenticator", "_exchange", "_guesses", "_kernel", "_owner", "_peer", "_stream",
-                 "username")  # fmt: skip
+    __slots__ = ("_attempts", "_authenticator", "_exchange", "_guesses", "_kernel", "_owner", "_peer", "_request",
+                 "_stream", "username")  # fmt: skip
 
     def __init__(self, kernel: Kernel, authenticator: Authenticator, stream: Stream, peer: str, owner: Owner) -> None:
         self._kernel = kernel
@@ -46,17 +54,18 @@ class Login:
         self._peer = peer
         self._owner = owner
         self._exchange: Exchange | None = None
+        self._request: LoginRequest | None = None  # of the exchange, where that is one of SASL2
         self._attempts = 0
         self._guesses: set[tuple[str, str]] = set()
         self.username = ""
 
-    def handle(self, event: SaslStarted | SaslResponded | SaslAborted) -> None:
+    def handle(self, event: LoginEvent) -> None:
         """What the client said."""
         if isinstance(event, SaslStarted):
             self._start(event)
         elif isinstance(event, SaslAborted):
             self._exchange = None
-        elif self._exchange is not None:
+        elif isinstance(event, SaslResponded) and self._exchange is not None:
             self._step(self._exchange, self._exchange.respond(event.data))
 
     def _start(self, event: SaslStarted) -> None:
@@ -65,6 +74,7 @@ class Login:
             self._failed(Failure("temporary-auth-failure", "too many failed attempts; try again later"))
             return
         self.username = ""
+        self._request = event.request
         bindings: dict[str, bytes] = dict(self._stream.channel_bindings)
         exchange = self._authenticator.create(
             event.mechanism, self._stream.domain, bindings, offered=self._stream.mechanisms()
@@ -95,22 +105,28 @@ class Login:
             self._owner.resume()
 
     def _answer(self, exchange: Exchange, answer: Step) -> None:
-        if self._stream.phase is not Phase.AUTHENTICATING:
+        if self._stream.phase not in (Phase.AUTHENTICATING, Phase.AUTHENTICATING_2):
             return
         if isinstance(answer, Success):
             answer = self._authenticator.refusal(answer, self._stream.domain) or answer
         if isinstance(answer, Challenge):
             self._stream.sasl_challenge(answer.data)
         elif isinstance(answer, Success):
-            self._exchange = None
-            self.username = answer.username
-            self._kernel.counts.logins[exchange.name, "success"] += 1
-            if self._owner.authenticated():
-                self._stream.sasl_succeeded(answer.data)
-            else:
-                self._owner.close(StreamResourceConstraint("too many devices are connected from your network"))
+            self._succeeded(exchange, answer)
         elif isinstance(answer, Failure):
             self._failed(answer)
+
+    def _succeeded(self, exchange: Exchange, success: Success) -> None:
+        self._exchange = None
+        self.username = success.username
+        self._kernel.counts.logins[exchange.name, "success"] += 1
+        if not self._owner.authenticated():
+            self._owner.close(StreamResourceConstraint("too many devices are connected from your network"))
+        elif self._request is None:
+            self._stream.sasl_succeeded(success.data)
+        else:
+            self._stream.login_succeeded(JID.parse(f"{success.username}@{self._stream.domain}"), success.data)
+            self._owner.logged_in(self._request, None)
 
     def _failed(self, failure: Failure) -> None:
         exchange, self._exchange = self._exchange, None
