@@ -1,4 +1,4 @@
-"""Tokens on the wire (XEP-0484 with XEP-0388 and XEP-0386): asked for, given, used, given back."""
+"""Tokens on the wire (XEP-0484 with XEP-0388 and XEP-0386): asked for, given, used, given back; SCRAM's offer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import hashlib
 import hmac
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pytest
 from devices_support import change_password
 
 from xmppchat.protocol.element import Element
@@ -179,3 +181,41 @@ async def test_the_list_has_who_logged_in_by_sasl_2(driver: MemoryDriver) -> Non
     assert agent is not None
     assert (agent.child_text("software"), agent.child_text("device")) == ("Chat", "phone")
     assert one.get("connected") == "true"
+
+
+# --- what SCRAM says of the offer (XEP-0474) ------------------------------------------------------------------------
+
+SCRAM = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}
+
+
+async def challenge(driver: MemoryDriver, mechanism: str, *, is_sasl_2: bool) -> tuple[str, list[str]]:
+    """The server's first message, and the mechanisms that were offered in that profile."""
+    client = MemoryClient(driver.domain, driver.server.connections.new())
+    features = await client.open()
+    offer = features.find(*(("authentication", NS.SASL_2) if is_sasl_2 else ("mechanisms", NS.SASL)))
+    assert offer is not None
+    initial = base64.b64encode(b"n,,n=juliet,r=nonce").decode()
+    if is_sasl_2:
+        inner = f"<initial-response>{initial}</initial-response>"
+        client.write(f"<authenticate xmlns='{NS.SASL_2}' mechanism='{mechanism}'>{inner}</authenticate>")
+    else:
+        client.write(f"<auth xmlns='{NS.SASL}' mechanism='{mechanism}'>{initial}</auth>")
+    answer = await client.take(lambda element: element.name == "challenge")
+    return base64.b64decode(answer.text).decode(), [one.text for one in offer.elements() if one.name == "mechanism"]
+
+
+@pytest.mark.parametrize("is_sasl_2", [False, True])
+@pytest.mark.parametrize("mechanism", SCRAM)
+async def test_scram_vouches_for_what_was_offered(driver: MemoryDriver, mechanism: str, *, is_sasl_2: bool) -> None:
+    first, offered = await challenge(driver, mechanism, is_sasl_2=is_sasl_2)
+    assert mechanism in offered
+    hashed = hashlib.new(SCRAM[mechanism], "\x1e".join(sorted(offered)).encode()).digest()
+    assert first.partition(",h=")[2] == base64.b64encode(hashed).decode()
+
+
+async def test_it_need_not(tmp_path: Path) -> None:
+    driver = MemoryDriver(tmp_path, accounts={"downgrade_protection": False})
+    await driver.start()
+    first, _ = await challenge(driver, "SCRAM-SHA-256", is_sasl_2=True)
+    assert [part[:2] for part in first.split(",")] == ["r=", "s=", "i="]
+    await driver.stop()
