@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from xmppchat.core.commit_gate import CommitGate, StorageUnavailable, Write
 from xmppchat.core.component import SERVER
 from xmppchat.core.config import ServerConfig
 from xmppchat.core.runtime import timestamp
-from xmppchat.core.services import RosterService
 from xmppchat.core.session import MAX_HELD
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
@@ -172,6 +173,27 @@ async def test_an_unknown_domain_is_another_matter(driver: MemoryDriver) -> None
     client.write("<message to='nick@below.gateway.chat.example' id='m1'><body>Hi</body></message>")
     await driver.settle(())
     assert [_condition(element) for element in client.inbox] == ["remote-server-not-found"]
+
+
+async def test_who_waits_for_an_answer_is_told_that_it_will_not_come(
+    driver: MemoryDriver, gateway: MemoryComponent
+) -> None:
+    client = await romeo(driver)
+    answers: list[Stanza | None] = []
+    kernel = driver.server.kernel
+    kernel.iq.request(JID.parse(NICK), Element("query", "urn:q"), answers.append, domain="chat.example")
+    for number, to in enumerate((DOMAIN, NICK, OTHER)):  # the last is not there
+        client.write(f"<iq type='get' id='{number}' to='{to}'><ping xmlns='urn:xmpp:ping'/></iq>")
+    await driver.settle(())
+    assert [(e.get("id"), _condition(e)) for e in client.inbox] == [("2", "remote-server-timeout")]
+    gateway.transport.vanish()
+    (await attached(driver, OTHER)).transport.vanish()
+    await driver.settle(())
+    assert [(e.get("id"), e.get("from"), _condition(e)) for e in client.inbox] == [
+        ("2", OTHER, "remote-server-timeout"), ("0", DOMAIN, "remote-server-timeout"),
+        ("1", NICK, "remote-server-timeout"),
+    ], "each once"
+    assert answers == [None]
 
 
 # --- presence --------------------------------------------------------------------------------------------------------
@@ -369,20 +391,35 @@ async def test_who_sends_faster_than_the_disk_is_not_read(driver: MemoryDriver, 
     assert [e.get("id") for e in client.inbox if e.name == "message"] == [str(n) for n in range(MAX_HELD)]
 
 
-async def test_a_subscription_is_told_when_it_is_stored(driver: MemoryDriver, gateway: MemoryComponent) -> None:
-    """What a write fails for is refused, and nothing of it is shown."""
-    kernel = driver.server.kernel
+class FailingWriter:
+    """A database that cannot write: each ticket fails when the event loop comes to it."""
+
+    def __init__(self, gate: CommitGate) -> None:
+        self._gate = gate
+
+    def submit(self, ticket: int, writes: Sequence[Write]) -> None:
+        error = StorageUnavailable("the disk is full")
+        asyncio.get_running_loop().call_soon(self._gate.on_settled, [(ticket, error)])
+
+
+async def test_what_cannot_be_stored_is_refused_and_not_shown(
+    driver: MemoryDriver, gateway: MemoryComponent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = driver.server.kernel.gate
     client = await romeo(driver)
-    roster = kernel.services.get(RosterService)
+    with monkeypatch.context() as patch:
+        patch.setattr(gate, "_writer", FailingWriter(gate))
+        gateway.write(f"<message id='1' from='{NICK}' to='{ROMEO}' type='chat'><body>Hi</body></message>")
+        gateway.write(f"<presence id='2' from='{NICK}' to='{ROMEO}' type='subscribe'/>")
+        gateway.write(f"<iq id='3' type='get' from='{NICK}' to='chat.example'><ping xmlns='urn:xmpp:ping'/></iq>")
+        await driver.settle(())
+    assert client.inbox == []
+    assert [(e.get("id"), _condition(e)) for e in gateway.stanzas()] == [
+        ("1", "resource-constraint"), ("2", "resource-constraint"), ("3", ""),
+    ]
     gateway.write(f"<presence from='{NICK}' to='{ROMEO}' type='subscribe'/>")
     await driver.settle(())
-    account = await kernel.directory.get(JID.parse(ROMEO))
-    item = roster.item(account, JID.parse(NICK))
-    assert item is not None
-    assert item.request
-    assert [e.get("type") for e in client.inbox] == ["subscribe"]
-    kernel.directory.forget(ROMEO)
-    assert roster.item(await kernel.directory.get(JID.parse(ROMEO)), JID.parse(NICK)) == item
+    assert [e.get("type") for e in client.inbox] == ["subscribe"], "it was not taken for stored"
 
 
 # --- what is listed --------------------------------------------------------------------------------------------------
