@@ -324,6 +324,25 @@ async def test_what_is_refused_and_no_more(
     assert gateway.is_attached
 
 
+async def test_what_only_this_server_may_say_is_stripped(driver: MemoryDriver, gateway: MemoryComponent) -> None:
+    """V-27: ids and delays of anybody here; those of the component's own domain stay."""
+    client = await romeo(driver)
+    claims = "".join(
+        f"<delay xmlns='urn:xmpp:delay' from='{by}' stamp='2020-01-01T00:00:00Z'/>"
+        f"<stanza-id xmlns='urn:xmpp:sid:0' by='{by}' id='1'/>"
+        for by in ("chat.example", "CHAT.example", "juliet@chat.example", ROMEO, f"room@{DOMAIN}")
+    )
+    gateway.write(f"<message from='room@{DOMAIN}/nick' to='{ROMEO}' type='chat'><body>Hi</body>{claims}</message>")
+    gateway.write(f"<presence from='room@{DOMAIN}/nick' to='{ROMEO}'>{claims}</presence>")
+    await driver.settle(())
+    message, presence = client.inbox
+    for stanza in (message, presence):
+        assert {e.get("from") for e in stanza.elements() if e.name == "delay"} == {f"room@{DOMAIN}"}
+    ids = [(e.get("by"), e.get("id")) for e in message.elements() if e.name == "stanza-id"]
+    assert [by for by, _ in ids] == [f"room@{DOMAIN}", ROMEO]
+    assert ids[1][1] != "1"
+
+
 async def test_the_server_takes_an_answer_to_nothing(driver: MemoryDriver, gateway: MemoryComponent) -> None:
     client = await romeo(driver)
     gateway.write(f"<iq type='result' id='1' from='{DOMAIN}' to='{client.jid}'/>")
