@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from xmppchat.components.invitations import Invitations
 from xmppchat.core.commit_gate import CommitGate, StorageUnavailable, Write
 from xmppchat.core.component import SERVER
 from xmppchat.core.config import ServerConfig
@@ -267,6 +268,35 @@ async def test_who_is_blocked_is_cut_off_both_ways(driver: MemoryDriver, gateway
     await driver.settle(())
     assert [_condition(e) for e in client.inbox] == ["not-acceptable"]
     assert [(e.get("id"), _condition(e)) for e in gateway.stanzas()] == [("m1", "service-unavailable")]
+
+
+async def test_who_is_blocked_sees_no_presence(driver: MemoryDriver, gateway: MemoryComponent) -> None:
+    client = await romeo(driver)
+    client.write(f"<presence to='{NICK}' type='subscribed'/>")  # approved before it asks
+    gateway.write(f"<presence from='{NICK}' to='{ROMEO}' type='subscribe'/>")
+    await driver.settle(())
+    assert [e.get("type") for e in gateway.stanzas()] == ["subscribed", ""]
+    await client.request("set", f"<block xmlns='urn:xmpp:blocking'><item jid='{NICK}'/></block>")
+    client.write("<presence><show>dnd</show></presence>")
+    await driver.settle(())
+    assert [shown(e) for e in gateway.stanzas()] == [("presence", client.jid, NICK, "unavailable")]
+
+
+async def test_guesses_of_invitations_are_those_of_the_domain(
+    driver: MemoryDriver, gateway: MemoryComponent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A component has any number of names to guess under (V-29)."""
+    asked: list[str] = []
+
+    async def find(self: object, token: str, domain: str, network: str) -> None:
+        asked.append(network)
+
+    monkeypatch.setattr(Invitations, "find", find)
+    for number in range(2):
+        gateway.write(f"<presence from='nick{number}@{DOMAIN}' to='{ROMEO}' type='subscribe'>"
+                      f"<preauth xmlns='urn:xmpp:pars:0' token='{number}'/></presence>")
+    await driver.settle(())
+    assert asked == [DOMAIN, DOMAIN]
 
 
 # --- what a component may not do -------------------------------------------------------------------------------------
