@@ -75,7 +75,7 @@ FORMS = (
 )
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_no_log_sings(stored: Target, tmp_path: Path) -> None:
     target = stored
     for name in ("nightingale", "lark"):  # what they leave behind is in nobody's way

@@ -42,6 +42,7 @@ ELSEWHERE: dict[str, str] = {
     "idle_seconds": "components/test_limits_of_accounts.py",
     "unacknowledged_stanzas": "components/test_stream_management.py",
     "archive_query_rate": "components/test_archive.py",
+    "devices_per_account": "components/test_fast_tokens.py",
     "blocked_addresses": "components/test_blocking.py",
     **dict.fromkeys(("stored_xml_bytes", "private_xml_bytes", "private_xml_elements"),
                     "components/test_profile_storage.py"),
