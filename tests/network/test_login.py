@@ -85,6 +85,24 @@ async def test_what_comes_behind_a_guess_waits_with_it(driver: MemoryDriver) -> 
     await client.vanish()
 
 
+async def test_by_sasl2_it_is_the_same(driver: MemoryDriver) -> None:
+    """XEP-0388: told later, and then the client may try again."""
+    client = await connected(driver)
+    initial = base64.b64encode(b"\0romeo\0wrong").decode()
+    client.write(
+        f"<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'><initial-response>{initial}</initial-response>"
+        "</authenticate>"
+    )
+    await driver.settle([client])
+    assert client.inbox == []
+    driver.clock.advance(0.5)
+    await driver.settle([client])
+    (failure,) = client.inbox
+    assert (failure.name, failure.namespace) == ("failure", "urn:xmpp:sasl:2")
+    client.inbox.clear()
+    await client.log_in("romeo", "secret", "x")
+
+
 async def test_who_is_gone_before_is_told_nothing(driver: MemoryDriver) -> None:
     client = await connected(driver)
     guess(client)
