@@ -68,6 +68,21 @@ class SessionResumed:
 
 
 @dataclass(frozen=True, slots=True)
+class StanzaKept:
+    """A session without a connection got a stanza, which is kept for it (XEP-0198 §5)."""
+
+    session: Session
+    stanza: Stanza
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgementOverdue:
+    """A client was asked long ago what it has (XEP-0198 §4), and does not answer; told again when it is sent more."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSaved:
     """A session is written down since the server stops; components add to `state` (JSON) what they know of it."""
 
@@ -121,6 +136,16 @@ class Reconfigured:
 
 @dataclass(frozen=True, slots=True)
 class PasswordChanged:
-    """An account has a new password."""
+    """An account has a new password, with writes of `turn`. Who changed it is the origin of the turn."""
 
     account: Account
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRevoked:
+    """A client in the list of an account's devices is off it, with writes of `turn` (XEP-0494 §4)."""
+
+    account: Account
+    device_id: int
+    turn: Turn

@@ -215,7 +215,7 @@ class Accounts(Component[AccountsConfig]):
             self.passwords.effort.include({}, imported)
         account.parts[CREDENTIALS] = keys
         account.parts[IMPORTED] = imported
-        self.kernel.emit(events.PasswordChanged(account))
+        self.kernel.emit(events.PasswordChanged(account, turn))
 
     def _store_keys(self, account: Account, account_id: int, keys: Credentials, turn: Turn) -> None:
         store.write_keys(account, account_id, keys, turn)
