@@ -191,6 +191,10 @@ class IqDispatcher:
             self._router.reply(answer, turn)
         elif request.session is not None:
             request.session.deliver(answer)
+        else:  # from a domain that is not served here
+            turn = self._new_turn()
+            self._router.reply(answer, turn)
+            turn.commit()
 
 
 def check_request(stanza: Stanza) -> StanzaError | None:
