@@ -115,8 +115,11 @@ class Publisher:
 
         A device that has a connection when the time comes needs none, unless it is urgent or `even_if_live`.
         """
-        if not registration.may_be_tried(self._clock.now()):
+        now = self._clock.now()
+        if not registration.may_be_tried(now):
             return
+        if is_urgent and now < registration.called_at + COALESCE_SECONDS * 1000:
+            return  # it rings
         is_urgent = is_urgent and self._has_call(registration)
         due = self._due.get(registration.id) or self._again.get(registration.id)
         if due is None:
@@ -125,6 +128,7 @@ class Publisher:
         due.even_if_live = due.even_if_live or even_if_live or is_urgent
         if is_urgent and not due.is_urgent:
             due.is_urgent = True
+            registration.called_at = now
             if due.timer is not None:
                 due.timer.cancel()
             self._again.pop(due.id, None)

@@ -38,7 +38,8 @@ class Registration:
 
     `device_id` is the client's in the list of devices, 0 where it is known by its `resource` alone. Moments are ms
     since 1970, 0 for never; `errors` are those since the last success, `error` the condition of the last one.
-    `budgets` are what may still be sent (for calls, for the rest), made when it is first used.
+    `budgets` are what may still be sent (for calls, for the rest), made when it is first used; `called_at` is when it
+    was last woken for a call.
     """
 
     id: int
@@ -56,6 +57,7 @@ class Registration:
     retry_at: int = 0
     disabled_at: int = 0
     ending: Ending = Ending.NOT
+    called_at: int = 0
     budgets: tuple[TokenBucket, TokenBucket] | None = None
 
     def is_of(self, session: Session) -> bool:
