@@ -75,6 +75,13 @@ class AppServer:
         return found
 
 
+async def attached(driver: MemoryDriver) -> AppServer:
+    """An app server that is there."""
+    server = AppServer(driver)
+    await driver.settle([])
+    return server
+
+
 def node_of(stanza: Element) -> str:
     """The node of a notification, whose payload is checked to be one."""
     [pubsub] = stanza.elements()

@@ -379,10 +379,10 @@ async def test_calls_have_notifications_of_their_own(
 ) -> None:
     await closed(driver, phone)
     seen = 0
-    for second in range(600):
+    for second in range(120):
         await said(driver, romeo, message(JULIET, f"m{second}"))
         seen += len(await app.nodes(1))
-    assert seen == 25 + 4, "what a burst may have, and what flows in meanwhile"
+    assert seen == 25, "what a burst may have"
     await said(driver, romeo, f"<message to='{JULIET}' type='chat'>{PROPOSE}</message>")
     assert await app.nodes() == ["node-1"]
 
