@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from xmppchat.core import events
 from xmppchat.core.callers import Caller
-from xmppchat.core.component import SERVER, At, Component, ComponentConfig, Xep, command
+from xmppchat.core.component import SERVER, At, Component, ComponentConfig, Xep, command, on
 from xmppchat.core.links import Link
 from xmppchat.core.runtime import timestamp
 from xmppchat.protocol.element import Element
+from xmppchat.protocol.errors import RemoteServerTimeout
 from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.stanza import Stanza
 
 
 class ExternalComponents(Component[ComponentConfig]):
@@ -29,6 +32,17 @@ class ExternalComponents(Component[ComponentConfig]):
         configured = self.kernel.config.external_components
         items = [(name, configured[name].name) for name in self._shown_at({domain}) if self._link(name) is not None]
         return [Element("item", NS.DISCO_ITEMS, {"jid": jid, "name": name or None}) for jid, name in items]
+
+    @on(events.LinkDetached)
+    def detached(self, event: events.LinkDetached) -> None:
+        """Clients that wait for an answer from there are told that it will not come (RFC 6120 §8.2.3)."""
+        turn = self.kernel.new_turn()
+        for session in self.kernel.directory.sessions():
+            for to, request_id in session.give_up(lambda to: to.domain == event.domain):
+                error = RemoteServerTimeout("the connection to this service was lost").to_element()
+                answer = Stanza("iq", to=session.jid, from_=to, id=request_id, type="error", children=(error,))
+                turn.effect(session.deliver, answer)
+        turn.commit()
 
     @command("components", changes=False)
     async def components(self, caller: Caller) -> list[dict[str, object]]:

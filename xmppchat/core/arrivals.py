@@ -7,10 +7,9 @@ loaded keeps those behind it waiting, and where too many wait the link is not re
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import structlog
 
+from xmppchat.core.commit_gate import CommitGate
 from xmppchat.core.directory import Directory
 from xmppchat.core.iq import check_request
 from xmppchat.core.links import Link
@@ -33,12 +32,12 @@ log = structlog.get_logger(__name__)
 
 
 class Arrivals:
-    """Takes stanzas from links. `new_turn` makes a turn for a link; `host` answers where no address can."""
+    """Takes stanzas from links. `host` answers where no address can."""
 
-    def __init__(self, router: Router, directory: Directory, new_turn: Callable[[Link], Turn], host: JID) -> None:
+    def __init__(self, router: Router, directory: Directory, gate: CommitGate, host: JID) -> None:
         self._router = router
         self._directory = directory
-        self._new_turn = new_turn
+        self._gate = gate
         self._host = host
 
     def receive(self, link: Link, element: Element) -> None:
@@ -78,13 +77,15 @@ class Arrivals:
     def _go_on(self, link: Link, waiting: _Waiting) -> None:
         link.unhold()
         if waiting.is_refused:
-            self._refuse(link, waiting.stanza, ResourceConstraint("the recipient cannot be looked up at the moment"))
+            error = ResourceConstraint("the recipient cannot be looked up at the moment")
+            self._refuse(waiting.stanza, error, Turn(self._gate, link=link))
         else:
             self._begin(link, waiting.stanza)  # also if the link is closed meanwhile: it was taken
 
     def _begin(self, link: Link, stanza: Stanza) -> None:
-        turn = self._new_turn(link)
-        turn.on_failure = lambda error: self._refuse(link, stanza, error)
+        turn = Turn(self._gate, link=link)
+        # By then everything before it is settled: the refusal waits for nothing.
+        turn.on_failure = lambda error: self._refuse(stanza, error, Turn(self._gate))
         try:
             _check(stanza)
             self._router.route(stanza, turn)
@@ -99,8 +100,7 @@ class Arrivals:
             )
         turn.commit()
 
-    def _refuse(self, link: Link, stanza: Stanza, error: StanzaError) -> None:
-        turn = self._new_turn(link)
+    def _refuse(self, stanza: Stanza, error: StanzaError, turn: Turn) -> None:
         self._router.bounce(stanza, error, turn)
         turn.commit()
 
@@ -111,7 +111,7 @@ class Arrivals:
         except MalformedAddress as worse:
             raise InvalidFrom(str(worse)) from None
         _check_sender(link, stanza)
-        self._refuse(link, stanza.replace(to=self._host), JidMalformed(str(error)))
+        self._refuse(stanza.replace(to=self._host), JidMalformed(str(error)), Turn(self._gate, link=link))
 
 
 class _Waiting:

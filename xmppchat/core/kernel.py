@@ -85,9 +85,7 @@ class Kernel:
             self.tables, self.router, self.tasks, self.services, clock, self.ids.token, self.new_turn
         )
         self.router.iq = self.iq
-        self._arrivals = Arrivals(
-            self.router, self.directory, lambda link: Turn(self.gate, link=link), JID.parse(self.hosts[0])
-        )
+        self._arrivals = Arrivals(self.router, self.directory, self.gate, JID.parse(self.hosts[0]))
         for component in self.components:
             component.setup()
 
@@ -198,6 +196,13 @@ class Kernel:
         Raises :class:`InvalidFrom` or :class:`ImproperAddressing` where the link may not send it (RFC 6120 §8.1).
         """
         self._arrivals.receive(link, element)
+
+    def detach(self, link: Link) -> None:
+        """The connection under `link` has ended: who waits for an answer from there is told. Idempotent."""
+        if not link.is_closed:
+            self.links.detach(link)
+            self.iq.give_up(link.domain)
+            self.emit(events.LinkDetached(link.domain))
 
     # --- what clients send ------------------------------------------------------------------------------------------
 

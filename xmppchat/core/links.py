@@ -114,7 +114,7 @@ class Links:
         return True
 
     def detach(self, link: Link) -> None:
-        """`link` is closed. Idempotent."""
+        """`link` is closed; for :meth:`Kernel.detach`, which tells whom that concerns."""
         link.is_closed = True
         if self._attached.get(link.domain) is link:
             del self._attached[link.domain]

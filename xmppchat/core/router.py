@@ -111,6 +111,8 @@ class Router:
             return
         session = self.session(to)
         if session is not None:
+            if answer.kind == "iq":
+                session.take_request(answer.from_, answer.id)  # it has its answer, and gets no other
             turn.effect(session.deliver, answer)
             if answer.kind == "message":
                 self._pipeline.copy(Passage(answer, INBOUND, session.account, turn))

@@ -164,7 +164,7 @@ class ComponentConnection:
     def _detach(self, reason: str) -> None:
         link, self.link = self.link, None
         if link is not None:
-            self._port.kernel.links.detach(link)
+            self._port.kernel.detach(link)
             log.info("component detached", component=link.domain, peer=link.peer, reason=reason)
 
     def _flush(self) -> None:

@@ -20,11 +20,10 @@ from xmppchat.testing.memory import MemoryTransport
 
 
 class MemoryComponent:
-    """One connection. `inbox` has the elements received, `id` the stream's; `has_ended` once the server closed it."""
+    """One connection. `inbox` has the elements received; `has_ended` once the server closed it."""
 
     def __init__(self, server: Server, domain: str, address: str = "127.0.0.1") -> None:
         self.domain = domain
-        self.id = ""
         self.inbox: list[Element] = []
         self.has_ended = False
         self._secret = ""
@@ -56,10 +55,9 @@ class MemoryComponent:
                     self.closed()
                 elif isinstance(item, Element):
                     self.inbox.append(item)
-                elif isinstance(item, StreamHeader):
-                    self.id = item.attributes.get("id", "")
-                    if self._secret:
-                        self.write(f"<handshake>{handshake(self.id, self._secret)}</handshake>")
+                elif isinstance(item, StreamHeader) and self._secret:
+                    proof = handshake(item.attributes["id"], self._secret)
+                    self.write(f"<handshake>{proof}</handshake>")
             items = self._reader.resume() if self._reader.pending else []
 
     def closed(self) -> None:
@@ -69,7 +67,7 @@ class MemoryComponent:
     @property
     def is_attached(self) -> bool:
         """Whether the server took the handshake, and has not ended the stream since."""
-        return not self.has_ended and any(e.is_named("handshake", NS.COMPONENT_ACCEPT) for e in self.inbox)
+        return not self.has_ended and self.connection.link is not None
 
     @property
     def error(self) -> str:
@@ -78,7 +76,6 @@ class MemoryComponent:
         return next(errors[-1].elements()).name if errors else ""
 
     def stanzas(self) -> list[Element]:
-        """The stanzas received so far, taken out of the inbox."""
-        found = [e for e in self.inbox if e.namespace == NS.COMPONENT_ACCEPT and e.name != "handshake"]
-        self.inbox = [e for e in self.inbox if e not in found]
-        return found
+        """The stanzas received so far; the inbox is empty afterwards."""
+        received, self.inbox = self.inbox, []
+        return [e for e in received if e.namespace == NS.COMPONENT_ACCEPT and e.name != "handshake"]
