@@ -23,7 +23,7 @@ from xmppchat.core.kernel import Kernel
 from xmppchat.core.limits import Limits
 from xmppchat.core.reload import plan
 from xmppchat.core.runtime import Clock, SystemClock
-from xmppchat.core.services import AccountService, ReloadService
+from xmppchat.core.services import AccountService, DeviceService, ReloadService
 from xmppchat.core.tables import DeclarationError
 from xmppchat.network import certificate_findings
 from xmppchat.network.admission import LOOPBACK, Admission
@@ -36,7 +36,7 @@ from xmppchat.network.notify import Notifier
 from xmppchat.network.tls import TlsContexts
 from xmppchat.protocol import sasl
 from xmppchat.protocol.errors import SystemShutdown
-from xmppchat.protocol.stream_features import CORE_FEATURES
+from xmppchat.protocol.stream_features import CORE_FEATURES, bind_2
 from xmppchat.protocol.stream_settings import StreamSettings
 from xmppchat.storage.database import Database
 
@@ -177,13 +177,18 @@ class Server:
     def _settings(self) -> StreamSettings:
         kernel, limits = self.kernel, self.config.limits
         features = (*CORE_FEATURES, *(f for component in kernel.components for f in component.stream_features))
+        inline = (bind_2(kernel.tables.inline_names),
+                  *(f for component in kernel.components for f in component.inline_features))
         accounts = kernel.services.get(AccountService)
         hosts = frozenset(self.config.hosts)
         return StreamSettings(
             is_served=hosts.__contains__,
             new_id=kernel.ids.token,
             mechanisms=lambda bindings: accounts.offered(sasl.mechanisms(secure=True, channel_bindings=bindings)),
+            token_mechanisms=kernel.services.get(DeviceService).token_mechanisms,
+            upgrades=lambda: tuple(accounts.upgrades_offered()),
             features=features,
+            inline=inline,
             trusted_limits=limits.reader_trusted(),
             untrusted_limits=limits.reader_untrusted(),
             nonzas=frozenset(kernel.tables.nonzas),
@@ -194,7 +199,8 @@ class Server:
         kernel = self.kernel
         accounts = kernel.services.get(AccountService)
         authenticator = Authenticator(
-            accounts, self.config.limits, kernel.limit_counters, self._clock, kernel.ids.token
+            accounts, kernel.services.get(DeviceService), self.config.limits, kernel.limit_counters, self._clock,
+            kernel.ids.token,
         )
         return Connections(kernel, self._settings(), authenticator, self.contexts)
 

@@ -14,6 +14,7 @@ from xmppchat.components.caps import Caps
 from xmppchat.components.carbons import Carbons
 from xmppchat.components.contact_addresses import ContactAddresses
 from xmppchat.components.csi import Csi
+from xmppchat.components.devices import Devices
 from xmppchat.components.disco import Disco
 from xmppchat.components.entity_time import EntityTime
 from xmppchat.components.external_components import ExternalComponents
@@ -38,7 +39,7 @@ from xmppchat.core.component import Component
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
     Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Caps, Carbons, ContactAddresses,
-    Csi, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline, Operations, Ping, Presence,
+    Csi, Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline, Operations, Ping, Presence,
     PrivateXml, Push, Register, Roster, ServiceAdministration, Strangers, StreamLimits, StreamManagement, Subscriptions,
     Users, Vcard, Version,
 )

@@ -37,6 +37,7 @@ from xmppchat.core.component import (
     Xep,
     iq_set,
     stage,
+    with_bind,
 )
 from xmppchat.core.pipeline import Archived, Passage
 from xmppchat.core.session import Session
@@ -83,6 +84,11 @@ class Carbons(Component[ComponentConfig]):
     def disable(self, request: IqRequest) -> None:
         """No more copies."""
         _own_session(request).wants_carbons = False
+
+    @with_bind(NS.CARBONS, "enable")
+    def enable_from_the_start(self, session: Session, element: Element) -> None:
+        """Copies come to this session from its first moment on (XEP-0386 §3.2)."""
+        session.wants_carbons = True
 
     # --- copies ------------------------------------------------------------------------------------------------------
 

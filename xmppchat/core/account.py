@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from xmppchat.core.mailbox import Mailbox
-from xmppchat.jid import JID
+from xmppchat.jid import JID, InvalidJID
 
 if TYPE_CHECKING:
     from xmppchat.core.limits import Rates
@@ -83,3 +83,12 @@ class Account:
 
     def __repr__(self) -> str:
         return f"<Account {self.jid} id={self.id} sessions={len(self.sessions)}>"
+
+
+def login_address(localpart: str, domain: str) -> JID | None:
+    """The account a login name means, None where it can be none (a name with "@" or "/" must not smuggle a host)."""
+    try:
+        jid = JID.parse(f"{localpart}@{domain}")
+    except InvalidJID:
+        return None
+    return jid if jid.domain == domain and jid.local and not jid.resource else None

@@ -143,7 +143,15 @@ class Reconfigured:
 
 @dataclass(frozen=True, slots=True)
 class PasswordChanged:
-    """An account has a new password, with writes of `turn`. Who changed it is the origin of the turn."""
+    """An account has a new password, with writes of `turn`; whose `origin`, where it has one, knows it."""
+
+    account: Account
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDisabled:
+    """An account may not log in any more, with writes of `turn`."""
 
     account: Account
     turn: Turn
@@ -151,7 +159,11 @@ class PasswordChanged:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRevoked:
-    """A client in the list of an account's devices is off it, with writes of `turn` (XEP-0494 §4)."""
+    """A client has lost the access to its account that it had: it was revoked or forgotten, or the password is another.
+
+    Components delete what they hold of it, with writes of `turn`. It may come back with the password, as the same
+    device or as another.
+    """
 
     account: Account
     device_id: int

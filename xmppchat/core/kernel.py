@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -166,6 +166,15 @@ class Kernel:
             self.end_session(old)
         session.account.sessions[session.jid.resource] = session
         self.emit(events.ResourceBound(session))
+
+    def enable_inline(self, session: Session, wishes: Iterable[Element]) -> list[Element]:
+        """Give `session`, which was just bound, the features its client asked for (XEP-0386 §3.2); returns the answers.
+
+        What nobody declared is left out, what is asked for twice is done once.
+        """
+        asked = {(wish.namespace, wish.name): wish for wish in wishes}
+        answers = [self.tables.inline[key](session, wish) for key, wish in asked.items() if key in self.tables.inline]
+        return [answer for answer in answers if answer is not None]
 
     def lose_session(self, session: Session) -> None:
         """The connection of `session` is gone without a good-bye: it may go on with another one (XEP-0198 §5)."""

@@ -133,6 +133,9 @@ class Limits(BaseModel):
     sessions_per_account: int = _limit(
         20, "devices of an account that are connected at once", "sessions"
     )  # 15
+    devices_per_account: int = _limit(
+        50, "clients of an account that are remembered; one more, and the longest unused is forgotten", "clients"
+    )  # 15
     session_byte_rate: int = _limit(
         16_384, "what a client may send for long; 0: off", "bytes per s", ge=0
     )  # 16

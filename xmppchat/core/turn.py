@@ -72,6 +72,11 @@ class Turn:
             elif account not in self.accounts:
                 self.accounts.append(account)
 
+    @property
+    def has_writes(self) -> bool:
+        """Whether there is anything to put on disk."""
+        return self._writes is not None
+
     def behind(self, account: Account) -> None:
         """This turn shows state of `account`: it leaves behind that account's last open ticket."""
         if account.last_ticket > self._wait:

@@ -215,7 +215,7 @@ managed_streams = Table(
     Column("state", Text, nullable=False, server_default=text("''")),
 )
 
-#: Clients of accounts that say which they are (XEP-0388 §2.4). `client_hash` is SHA-256 of the id that a client gives
+#: Clients of accounts that say which they are (XEP-0388 §2.3). `client_hash` is SHA-256 of the id that a client gives
 #: itself; `has_password` whether it ever logged in with the password.
 devices = Table(
     "devices", metadata,

@@ -11,7 +11,7 @@ from xmppchat.components.stream_management import restart, store
 from xmppchat.components.stream_management.managed import Managed
 from xmppchat.components.stream_management.unsent import hand_back, stamped
 from xmppchat.core import events
-from xmppchat.core.component import Component, ComponentConfig, Xep, every, nonza, on
+from xmppchat.core.component import Component, ComponentConfig, Xep, every, nonza, on, with_bind
 from xmppchat.core.crash_points import crash_point
 from xmppchat.core.kernel import Hibernation
 from xmppchat.core.services import PushService, ResumptionService, Successor
@@ -51,8 +51,11 @@ class StreamManagement(Component[ComponentConfig]):
     name = "stream_management"
     implements = (Xep(198, "1.6.3"),)
     stream_features = (
-        StreamFeature("sm", announcement("sm", NS.STREAM_MANAGEMENT), needs=Fact.AUTHENTICATED),
+        StreamFeature(
+            "sm", announcement("sm", NS.STREAM_MANAGEMENT), needs=Fact.AUTHENTICATED, forbids=Fact.MANAGED
+        ),
     )
+    inline_features = (StreamFeature("sm", announcement("sm", NS.STREAM_MANAGEMENT)),)
     provides = (ResumptionService,)
     requires = (PushService,)
 
@@ -70,6 +73,11 @@ class StreamManagement(Component[ComponentConfig]):
     @nonza(NS.STREAM_MANAGEMENT, "enable")
     def enable(self, session: Session, element: Element) -> None:
         """§3: count from now on, and keep the session if that is wanted."""
+        session.send_nonza(self.enable_from_the_start(session, element))
+
+    @with_bind(NS.STREAM_MANAGEMENT, "enable")
+    def enable_from_the_start(self, session: Session, element: Element) -> Element:
+        """§9.1: the same while a resource is bound; what is answered stands in ``<bound/>``."""
         if session.management is not None:
             raise StreamPolicyViolation("stream management is enabled already (XEP-0198 §3: at most one attempt)")
         seconds = 0
@@ -81,8 +89,8 @@ class StreamManagement(Component[ComponentConfig]):
         managed = Managed(self, session, self.kernel.ids.sortable(), self.kernel.ids.token(), seconds)
         if managed.id:
             self._streams[managed.id] = managed
-        session.send_nonza(protocol.enabled(managed.id, seconds))
         session.management = managed
+        return protocol.enabled(managed.id, seconds)
 
     @nonza(NS.STREAM_MANAGEMENT, "resume")
     def resume_too_late(self, session: Session, element: Element) -> None:
