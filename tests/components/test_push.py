@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from push_support import APP, JULIET, SECRET, AppServer, acknowledge, ask, enable, gone, registrations, session
+from push_support import APP, JULIET, SECRET, AppServer, acknowledge, ask, enable, gone, session
 from stream_management_support import log_in, message, resume
 
 from xmppchat.components.push import component as push_component
@@ -399,8 +399,3 @@ async def test_at_most_sixty_in_an_hour_whatever_comes(
     assert len(times) > 60, "but it goes on"
     assert driver.server.kernel.limit_counters.counts["pushes_per_hour"] > 0
     assert times[-1] > 4_000
-
-
-async def test_what_wakes_a_device_is_not_shown(driver: MemoryDriver, phone: MemoryClient) -> None:
-    [registration] = await registrations(driver)
-    assert "node-1" not in repr(registration)

@@ -241,3 +241,9 @@ async def test_who_is_not_woken_has_ten_minutes(driver: MemoryDriver, wish: str)
     await driver.settle([])
     _, answer = await resume(driver, "juliet", previd, 1)
     assert answer.name == "failed"
+
+
+async def test_what_wakes_a_device_is_not_shown(driver: MemoryDriver, phone: MemoryClient) -> None:
+    await enable(phone)
+    [registration] = await registrations(driver)
+    assert "node-1" not in repr(registration)

@@ -381,27 +381,8 @@ class InvitationService(Protocol):
 
 
 __all__ = [
-    "AccountService",
-    "ArchiveService",
-    "ArchivedMessage",
-    "BlockingService",
-    "CapsService",
-    "Conversation",
-    "DeviceService",
-    "DiscoService",
-    "Invitation",
-    "InvitationService",
-    "LoggedIn",
-    "PresenceService",
-    "PushService",
-    "Reader",
-    "Registration",
-    "RegistrationService",
-    "ReloadService",
-    "ResumptionService",
-    "RosterItem",
-    "RosterService",
-    "Services",
-    "SubscriptionService",
-    "Successor",
-]
+    "AccountService", "ArchiveService", "ArchivedMessage", "BlockingService", "CapsService", "Conversation",
+    "DeviceService", "DiscoService", "Invitation", "InvitationService", "LoggedIn", "PresenceService",
+    "PushService", "Reader", "Registration", "RegistrationService", "ReloadService", "ResumptionService",
+    "RosterItem", "RosterService", "Services", "SubscriptionService", "Successor",
+]  # fmt: skip
