@@ -398,4 +398,3 @@ async def test_at_most_sixty_in_an_hour_whatever_comes(
     assert max(sum(begin <= at < begin + 3600 for at in times) for begin in times) <= 60
     assert len(times) > 60, "but it goes on"
     assert driver.server.kernel.limit_counters.counts["pushes_per_hour"] > 0
-    assert times[-1] > 4_000
