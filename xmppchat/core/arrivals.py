@@ -7,6 +7,8 @@ loaded keeps those behind it waiting, and where too many wait the link is not re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from xmppchat.core.commit_gate import CommitGate
@@ -16,6 +18,7 @@ from xmppchat.core.links import Link
 from xmppchat.core.router import Router
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
+from xmppchat.protocol import delay, stanza_ids
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import (
     BadRequest,
@@ -32,13 +35,14 @@ log = structlog.get_logger(__name__)
 
 
 class Arrivals:
-    """Takes stanzas from links. `host` answers where no address can."""
+    """Takes stanzas from links. `hosts` are served here; the first answers where no address can."""
 
-    def __init__(self, router: Router, directory: Directory, gate: CommitGate, host: JID) -> None:
+    def __init__(self, router: Router, directory: Directory, gate: CommitGate, hosts: Sequence[str]) -> None:
         self._router = router
         self._directory = directory
         self._gate = gate
-        self._host = host
+        self._hosts = frozenset(hosts)
+        self._host = JID.parse(hosts[0])
 
     def receive(self, link: Link, element: Element) -> None:
         """A stanza from `link`. Raises the :class:`StreamError` that ends it where it may not send this at all."""
@@ -88,7 +92,7 @@ class Arrivals:
         turn.on_failure = lambda error: self._refuse(stanza, error, Turn(self._gate))
         try:
             _check(stanza)
-            self._router.route(stanza, turn)
+            self._router.route(self._without_claims(stanza), turn)
         except StanzaError as error:
             turn.drop()
             self._router.bounce(stanza, error, turn)
@@ -99,6 +103,15 @@ class Arrivals:
                 stanza, InternalServerError("the server failed at this stanza; its log says why"), turn
             )
         turn.commit()
+
+    def _without_claims(self, stanza: Stanza) -> Stanza:
+        """Strangers say nothing in the name of this server or anybody here (reliability.md V-27)."""
+        if stanza.kind == "iq":
+            return stanza
+        return stanza_ids.stripped(delay.stripped(stanza, self._is_here), self._is_here)
+
+    def _is_here(self, jid: JID) -> bool:
+        return jid.domain in self._hosts
 
     def _refuse(self, stanza: Stanza, error: StanzaError, turn: Turn) -> None:
         self._router.bounce(stanza, error, turn)

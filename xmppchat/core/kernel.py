@@ -85,7 +85,7 @@ class Kernel:
             self.tables, self.router, self.tasks, self.services, clock, self.ids.token, self.new_turn
         )
         self.router.iq = self.iq
-        self._arrivals = Arrivals(self.router, self.directory, self.gate, JID.parse(self.hosts[0]))
+        self._arrivals = Arrivals(self.router, self.directory, self.gate, self.hosts)
         for component in self.components:
             component.setup()
 

@@ -38,13 +38,11 @@ def plan(old: ServerConfig, new: ServerConfig) -> Plan:
     before, after = dict(_options(old)), dict(_options(new))
     different = [path for path in {**before, **after} if before.get(path) != after.get(path)]
     restart: dict[str, None] = {}
-    changed = []
+    changed: dict[str, None] = {}
     for path in different:
-        if _needs_restart(path, old, new):
-            # A domain is named as a whole: a certificate alone is of no use.
-            restart[dotted(path[:2] if path[0] in _BY_DOMAIN else path)] = None
-        else:
-            changed.append(dotted(path))
+        # A domain that comes or goes is named as a whole: a certificate alone is of no use.
+        name = dotted(path[:2] if path[0] in _BY_DOMAIN and _is_of_one(path, old, new) else path)
+        (restart if _needs_restart(path, old, new) else changed)[name] = None
     return Plan(_merged(old, new), tuple(changed), tuple(restart))
 
 
@@ -71,6 +69,11 @@ def _of_model(path: _Path, model: BaseModel) -> Iterator[tuple[_Path, object]]:
             yield from _of_model((*path, name), value)
         else:
             yield (*path, name), value
+
+
+def _is_of_one(path: _Path, old: ServerConfig, new: ServerConfig) -> bool:
+    """Whether the domain of `path` stands in one of the two only."""
+    return (path[1] in getattr(old, path[0])) != (path[1] in getattr(new, path[0]))
 
 
 def _needs_restart(path: _Path, old: ServerConfig, new: ServerConfig) -> bool:
