@@ -353,8 +353,8 @@ def stage(
     """The method takes part in `stage`, behind those of the components named in `after`, else alphabetically.
 
     It takes a :class:`~xmppchat.core.pipeline.Passage`; what it returns depends on the stage.
-    A hook may be for some `kinds` of stanzas only, one of SCREEN also `only_with` accounts whose part of that name is
-    not empty (false): for all others it costs next to nothing.
+    A hook may be for some `kinds` of stanzas only, one of SCREEN or OBSERVE also `only_with` accounts whose part of
+    that name is not empty (false): for all others it costs next to nothing.
     """
     return _declare(StageDeclaration(stage, direction, after, kinds, only_with))
 

@@ -75,6 +75,21 @@ class SessionResumed:
 
 
 @dataclass(frozen=True, slots=True)
+class StanzaKept:
+    """A session without a connection got a stanza, which is kept for it (XEP-0198 §5)."""
+
+    session: Session
+    stanza: Stanza
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgementOverdue:
+    """A client was asked long ago what it has (XEP-0198 §4), and does not answer; told again when it is sent more."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSaved:
     """A session is written down since the server stops; components add to `state` (JSON) what they know of it."""
 

@@ -193,6 +193,9 @@ class Limits(BaseModel):
     resumption_seconds: int = _limit(
         600, "time a session waits for its client after its connection was lost", "s", le=604_800
     )  # 21
+    push_resumption_seconds: int = _limit(
+        86_400, "the same where the client is woken by push notifications (XEP-0357)", "s", le=604_800
+    )  # 21
     hibernated_sessions: int = _limit(
         20, "sessions of an account that wait so; one more ends the oldest", "sessions"
     )  # 15
@@ -225,6 +228,20 @@ class Limits(BaseModel):
     stored_xml_bytes: int = _limit(65_536, "a vCard, or one element of private XML", "bytes", ge=1_024)  # 31
     private_xml_bytes: int = _limit(1_048_576, "all private XML of an account", "bytes", ge=1_024)  # 31
     private_xml_elements: int = _limit(200, "elements of private XML of an account", "elements")  # 31
+
+    # --- push notifications (XEP-0357) ----------------------------------------------------------------------
+    push_devices: int = _limit(
+        10, "devices of an account that are woken; one more takes the place of the one enabled longest ago", "devices"
+    )  # 51
+    push_bytes: int = _limit(
+        2_560, "what one sends to be woken by: address, node and options of its service", "bytes", ge=256, le=65_536
+    )  # 51
+    push_errors: int = _limit(
+        16, "failures in a row after which a device is not notified any more", "failures"
+    )  # 51
+    pushes_per_hour: int = _limit(
+        60, "notifications to a device in an hour; what comes faster shares one", "notifications", ge=12
+    )  # 51
 
     @field_validator("exempt_networks")
     @classmethod
@@ -354,7 +371,7 @@ FIXED: Final[Mapping[str, int]] = {
     "sustained_excess": 17, "send_buffer": 19, "roster_groups": 29, "roster_names": 29, "password_checks": 53,
 }  # fmt: skip
 _UNCOUNTED: Final = {  # what somebody gets, or how long
-    "profile", "exempt_networks", "auth_failure_delay", "resumption_seconds", "archive_page",
+    "profile", "exempt_networks", "auth_failure_delay", "resumption_seconds", "push_resumption_seconds", "archive_page",
 }  # fmt: skip
 COUNTED: Final = (*(name for name in Limits.model_fields if name not in _UNCOUNTED and "_burst" not in name), *FIXED)
 

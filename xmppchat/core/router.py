@@ -234,17 +234,18 @@ class Router:
         sessions = account.available_sessions()
         for session in sessions:
             turn.effect(session.deliver, stanza)
-        if not sessions and kind != "headline":
-            self.fall_back(account, stanza, turn)
-        self._pipeline.observe(account, stanza, turn, len(sessions))
+        is_stored = not sessions and kind != "headline" and self.fall_back(account, stanza, turn)
+        self._pipeline.observe(account, stanza, turn, len(sessions), is_stored=is_stored)
 
-    def fall_back(self, account: Account, stanza: Stanza, turn: Turn) -> None:
-        """§8.5.2.2.1: nobody is there to take it."""
+    def fall_back(self, account: Account, stanza: Stanza, turn: Turn) -> bool:
+        """§8.5.2.2.1: nobody is there to take it. Whether it was taken care of; if not, its sender is told."""
         try:
             if not self._pipeline.fall_back(account, stanza, turn):
                 raise ServiceUnavailable("")
         except StanzaError as error:
             self.bounce(stanza, error, turn)
+            return False
+        return True
 
     def _presence_to(self, account: Account, stanza: Stanza, turn: Turn) -> None:
         handler = self._presence.get((INBOUND, stanza.type))

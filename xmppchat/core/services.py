@@ -287,6 +287,16 @@ class DeviceService(Protocol):
         """
 
 
+class PushService(Protocol):
+    """Devices that are woken by push notifications (XEP-0357)."""
+
+    def wakes(self, session: Session) -> bool:
+        """Whether the device of `session` will be woken for what comes while it has no connection."""
+
+    def forget_device(self, account: Account, device_id: int, turn: Turn) -> None:
+        """Notify a device of the list no more: it may not log in any more."""
+
+
 class DiscoService(Protocol):
     """What this server says of itself (XEP-0030)."""
 
@@ -375,26 +385,8 @@ class InvitationService(Protocol):
 
 
 __all__ = [
-    "AccountService",
-    "ArchiveService",
-    "ArchivedMessage",
-    "BlockingService",
-    "CapsService",
-    "Conversation",
-    "DeviceService",
-    "DiscoService",
-    "Invitation",
-    "InvitationService",
-    "LoggedIn",
-    "PresenceService",
-    "Reader",
-    "Registration",
-    "RegistrationService",
-    "ReloadService",
-    "ResumptionService",
-    "RosterItem",
-    "RosterService",
-    "Services",
-    "SubscriptionService",
-    "Successor",
-]
+    "AccountService", "ArchiveService", "ArchivedMessage", "BlockingService", "CapsService", "Conversation",
+    "DeviceService", "DiscoService", "Invitation", "InvitationService", "LoggedIn", "PresenceService",
+    "PushService", "Reader", "Registration", "RegistrationService", "ReloadService", "ResumptionService",
+    "RosterItem", "RosterService", "Services", "SubscriptionService", "Successor",
+]  # fmt: skip

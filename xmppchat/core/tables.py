@@ -167,13 +167,14 @@ def _check_stage(declaration: StageDeclaration, method: Callable[..., Any]) -> N
     """A hook that nobody would ever call is a mistake."""
     if declaration.direction is Direction.OUTBOUND and declaration.stage in _INBOUND_ONLY:
         raise DeclarationError(f"{where(method)}: the stage {declaration.stage.value} is of the recipient's side only")
-    if declaration.only_with is not None and declaration.stage is not Stage.SCREEN:
-        raise DeclarationError(f"{where(method)}: 'only_with' is for the stage screen")
+    if declaration.only_with is not None and declaration.stage not in _FOR_SOME:
+        raise DeclarationError(f"{where(method)}: 'only_with' is for the stages screen and observe")
     if declaration.kinds != STANZA_KINDS and declaration.stage in _INBOUND_ONLY:
         raise DeclarationError(f"{where(method)}: the stage {declaration.stage.value} has no 'kinds'")
 
 
 _INBOUND_ONLY = frozenset({Stage.FALLBACK, Stage.OBSERVE})
+_FOR_SOME = frozenset({Stage.SCREEN, Stage.OBSERVE})
 
 
 def _claim(table: dict[Any, Any], key: Any, value: Any, method: Callable[..., Any]) -> None:

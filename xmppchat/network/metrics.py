@@ -98,6 +98,12 @@ class Figures:
         for outcome, value in counts.resumptions.items():
             resumptions.add_metric((outcome,), value)
         yield resumptions
+        pushes = CounterMetricFamily(
+            "xmppchat_pushes", "notifications to push services, by what came of them", labels=("outcome",)
+        )
+        for outcome, value in counts.pushes.items():
+            pushes.add_metric((outcome,), value)
+        yield pushes
         limits = CounterMetricFamily("xmppchat_limits", "how often a limit stopped somebody", labels=("limit",))
         for name, value in self._kernel.limit_counters.counts.items():
             limits.add_metric((name,), value)

@@ -14,7 +14,7 @@ from xmppchat.core import events
 from xmppchat.core.component import Component, ComponentConfig, Xep, every, nonza, on, with_bind
 from xmppchat.core.crash_points import crash_point
 from xmppchat.core.kernel import Hibernation
-from xmppchat.core.services import ResumptionService, Successor
+from xmppchat.core.services import PushService, ResumptionService, Successor
 from xmppchat.core.session import Session
 from xmppchat.jid import JID
 from xmppchat.protocol import stream_management as protocol
@@ -28,12 +28,15 @@ from xmppchat.protocol.errors import (
     UnexpectedRequest,
 )
 from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.stream_features import Fact, StreamFeature, announcement
 
 log = structlog.get_logger(__name__)
 
 #: How often it is looked at who was not asked, or not answered, s (reliability.md, limit 22).
 LOOK_SECONDS = 2.0
+#: How long an acknowledgement may be owed until the client is taken to be asleep, s (limit 22).
+OVERDUE_SECONDS = 30.0
 #: Ended streams whose count of handled stanzas is kept in memory.
 MAX_ENDED = 10_000
 #: How long the count of an ended stream is kept on disk, ms.
@@ -54,9 +57,11 @@ class StreamManagement(Component[ComponentConfig]):
     )
     inline_features = (StreamFeature("sm", announcement("sm", NS.STREAM_MANAGEMENT)),)
     provides = (ResumptionService,)
+    requires = (PushService,)
 
     def setup(self) -> None:
         """Nobody is connected yet."""
+        self._push = self.kernel.services.get(PushService)
         self._streams: dict[str, Managed] = {}  # those that can be resumed, by SM-ID
         self._ended: OrderedDict[str, tuple[str, int]] = OrderedDict()  # (account, handled) by SM-ID
         self._unasked: dict[Managed, None] = {}
@@ -134,6 +139,10 @@ class StreamManagement(Component[ComponentConfig]):
         """See :class:`~xmppchat.components.stream_management.managed.Manager`."""
         self._owing[managed] = None
 
+    def kept(self, managed: Managed, stanza: Stanza) -> None:
+        """See :class:`~xmppchat.components.stream_management.managed.Manager`."""
+        self.kernel.emit(events.StanzaKept(managed.session, stanza))
+
     def grew(self, managed: Managed) -> None:
         """Limit 20: what is kept for one client is bounded."""
         limits = self.kernel.limits
@@ -162,6 +171,7 @@ class StreamManagement(Component[ComponentConfig]):
         owing, self._owing = self._owing, {}
         for managed in owing:
             managed.answer_now()
+        self._tell_overdue()
         late = self.kernel.clock.monotonic() - self.kernel.limits.acknowledgement_seconds
         for managed in list(self._asked):
             if managed.asked_at > late:
@@ -170,6 +180,15 @@ class StreamManagement(Component[ComponentConfig]):
             if managed.is_asked and not managed.session.is_closed and not managed.is_hibernating:
                 self.kernel.limit_counters.fired("acknowledgement_seconds")
                 managed.session.output.close(ConnectionTimeout("nothing was acknowledged for a long time"))
+
+    def _tell_overdue(self) -> None:
+        """Who does not answer for so long may have to be woken."""
+        since = self.kernel.clock.monotonic() - OVERDUE_SECONDS
+        for managed in list(self._asked):
+            if managed.asked_at > since:
+                break
+            if managed.is_overdue_news() and not managed.session.is_closed:
+                self.kernel.emit(events.AcknowledgementOverdue(managed.session))
 
     # --- without a connection ----------------------------------------------------------------------------------------
 
@@ -180,7 +199,7 @@ class StreamManagement(Component[ComponentConfig]):
         assert isinstance(managed, Managed), "only managed sessions hibernate"
         managed.hibernate()
         self._asked.pop(managed, None)
-        self._wait(managed, managed.seconds)
+        self._wait(managed)
         waiting = [
             one for one in event.session.account.sessions.values()
             if isinstance(one.management, Managed) and one.management.is_hibernating
@@ -190,7 +209,11 @@ class StreamManagement(Component[ComponentConfig]):
             self.kernel.end_session(waiting[0])
         self.grew(managed)
 
-    def _wait(self, managed: Managed, seconds: float) -> None:
+    def _wait(self, managed: Managed) -> None:
+        """Limit 21. A client that asked for less than it could have had gets no more than that."""
+        limits, seconds = self.kernel.limits, managed.seconds
+        if seconds >= int(limits.resumption_seconds) and self._push.wakes(managed.session):
+            seconds = max(seconds, limits.push_resumption_seconds)
         managed.timer = self.kernel.clock.call_later(seconds, self._expire, managed)
 
     def _expire(self, managed: Managed) -> None:
@@ -248,7 +271,7 @@ class StreamManagement(Component[ComponentConfig]):
             session.move(Hibernation(self.kernel, session))
             managed.hibernate()
             self._asked.pop(managed, None)
-            self._wait(managed, managed.seconds)
+            self._wait(managed)
             old.replaced()
         managed.successor, managed.resumed_with = successor, handled
         self._when_settled(managed, successor)
@@ -323,7 +346,7 @@ class StreamManagement(Component[ComponentConfig]):
             try:
                 managed = restart.restore(self.kernel, self, account, number, handled, state)
                 self._streams[managed.id] = managed
-                self._wait(managed, managed.seconds)
+                self._wait(managed)
             except (KeyError, TypeError, ValueError):
                 log.exception("a saved session cannot be read; its client logs in anew", account=jid.bare)
         if found:
