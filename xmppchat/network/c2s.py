@@ -264,7 +264,9 @@ class Connection:
         assert self._login is not None, "who opens a session has logged in"
         if self._opening is None:
             account = JID.parse(f"{self._login.username}@{self._stream.domain}")
-            self._opening = Opening(self._shared.kernel, self._stream, self, account, self._wire.address)
+            self._opening = Opening(
+                self._shared.kernel, self._stream, self, account, self._wire.address, self._login.access
+            )
         return self._opening
 
     # --- registration -----------------------------------------------------------------------------------

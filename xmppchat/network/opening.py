@@ -49,15 +49,16 @@ class Holder(Successor, Protocol):
 
 
 class Opening:
-    """One client that has logged in as `account` and has no session yet."""
+    """One client that has logged in as `account`, with its `access` of then, and has no session yet."""
 
-    __slots__ = ("_account", "_device_id", "_holder", "_kernel", "_peer", "_request", "_stream")
+    __slots__ = ("_access", "_account", "_device_id", "_holder", "_kernel", "_peer", "_request", "_stream")
 
-    def __init__(self, kernel: Kernel, stream: Stream, holder: Holder, account: JID, peer: str) -> None:
+    def __init__(self, kernel: Kernel, stream: Stream, holder: Holder, account: JID, peer: str, access: int) -> None:
         self._kernel = kernel
         self._stream = stream
         self._holder = holder
         self._account = account
+        self._access = access
         self._peer = peer
         self._device_id = 0
         self._request: LoginRequest | None = None  # of SASL2, while it is worked on
@@ -76,7 +77,7 @@ class Opening:
     def _bind(self, jid: JID, account: Account | None) -> None:
         if self._stream.phase is not Phase.BINDING:
             return
-        if account is None or not _is_open(account):
+        if account is None or self._is_shut(account):
             self._holder.close(StreamInternalServerError(_NO_ACCOUNT))
             return
         if self._is_full(account, jid):
@@ -85,6 +86,10 @@ class Opening:
             self._begin(account, jid)
             self._stream.bound(jid)
         self._holder.resume()
+
+    def _is_shut(self, account: Account) -> bool:
+        """Whether nobody gets in any more, or nobody with the password that was proved."""
+        return not account.exists or account.is_disabled or account.access != self._access
 
     def _is_full(self, account: Account, jid: JID) -> bool:
         if len(account.sessions) < self._kernel.limits.sessions_per_account or jid.resource in account.sessions:
@@ -108,6 +113,10 @@ class Opening:
     def resume(self, previd: str, handled: int | None) -> None:
         """A former session is asked for."""
         service = self._kernel.services.get(ResumptionService)
+        account = self._kernel.directory.find(self._account.bare)
+        if account is not None and self._is_shut(account):
+            self._holder.close(StreamInternalServerError(_NO_ACCOUNT))
+            return
         if handled is None:
             self._not_resumed(stream_management.failed(BadRequest()))
             return
@@ -184,7 +193,7 @@ class Opening:
         # From here to the success nothing is waited for: what the archive's end does not cover comes live.
         if self._stream.phase is not Phase.BINDING:
             return
-        if not _is_open(account):
+        if self._is_shut(account):
             self._holder.close(StreamInternalServerError(_NO_ACCOUNT))
             return
         jid = self._resource(account, request)
@@ -223,7 +232,3 @@ class Opening:
             if self._device_id and session.device_id == self._device_id and session.jid.resource != jid.resource:
                 session.close(StreamConflict("the same client has logged in anew"))
                 self._kernel.end_session(session)
-
-
-def _is_open(account: Account) -> bool:
-    return account.exists and not account.is_disabled
