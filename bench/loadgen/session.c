@@ -4,11 +4,30 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sasl2.h"
+
 #define NS_SASL "urn:ietf:params:xml:ns:xmpp-sasl"
 
 enum { AWAIT_CARBONS = 1, AWAIT_ROSTER = 2, AWAIT_PRESENCE = 4, AWAIT_SM = 8 };
 
 static const char *const mechanism_names[] = {"SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN"};
+
+const char *session_mechanism(const struct session *s)
+{
+    return mechanism_names[s->run->options.mechanism];
+}
+
+const EVP_MD *session_hash(const struct session *s)
+{
+    return s->run->options.mechanism == MECHANISM_SHA1 ? EVP_sha1() : EVP_sha256();
+}
+
+static void become_ready(struct session *s)
+{
+    s->phase = PHASE_READY;
+    s->was_ready = true;
+    s->handler->ready(s);
+}
 
 static void fail(struct session *s, const char *what, struct slice detail)
 {
@@ -21,12 +40,21 @@ static void fail(struct session *s, const char *what, struct slice detail)
 
 static void open_stream(struct session *s)
 {
+    const struct options *o = &s->run->options;
+    bool is_secure = s->conn.ssl || o->security == SECURITY_NONE;
+    char from[320] = "";
+    if (o->way != WAY_SASL && is_secure) /* who uses tokens says who it is; not in plain text (XEP-0484 §4.1) */
+        snprintf(from, sizeof from, " from='%.*s'", (int)s->bare_length, s->jid);
     conn_restart_stream(&s->conn);
     s->phase = PHASE_FEATURES;
     conn_printf(&s->conn,
-                "<?xml version='1.0'?><stream:stream to='%s' version='1.0' xml:lang='en' "
+                "<?xml version='1.0'?><stream:stream to='%s'%s version='1.0' xml:lang='en' "
                 "xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>",
-                s->run->options.domain);
+                o->domain, from);
+    if (is_secure && sasl2_has_token(s)) { /* it knows from the last time what is offered */
+        s->phase = PHASE_TOKEN;
+        sasl2_authenticate(s);
+    }
 }
 
 static void register_account(struct session *s)
@@ -42,7 +70,7 @@ static void register_account(struct session *s)
 static void authenticate(struct session *s, struct slice features)
 {
     const struct options *o = &s->run->options;
-    const char *mechanism = mechanism_names[o->mechanism];
+    const char *mechanism = session_mechanism(s);
     char user[64], reply[SCRAM_TEXT_MAX * 2], offered[64];
     snprintf(offered, sizeof offered, ">%s<", mechanism);
     if (!slice_contains(features, offered)) {
@@ -56,11 +84,21 @@ static void authenticate(struct session *s, struct slice features)
         base64_encode(reply, sizeof reply, message, (size_t)length);
         s->phase = PHASE_SUCCESS;
     } else {
-        const EVP_MD *hash = o->mechanism == MECHANISM_SHA1 ? EVP_sha1() : EVP_sha256();
-        scram_first(&s->scram, hash, user, reply, sizeof reply);
+        scram_first(&s->scram, session_hash(s), user, reply, sizeof reply);
         s->phase = PHASE_CHALLENGE;
     }
     conn_printf(&s->conn, "<auth xmlns='" NS_SASL "' mechanism='%s'>%s</auth>", mechanism, reply);
+}
+
+static void authenticate_2(struct session *s, struct slice features)
+{
+    const char *missing = sasl2_missing(s, features);
+    if (missing) {
+        fail(s, missing, features);
+        return;
+    }
+    s->phase = PHASE_CHALLENGE;
+    sasl2_authenticate(s);
 }
 
 static void on_features(struct session *s, struct slice e)
@@ -77,6 +115,8 @@ static void on_features(struct session *s, struct slice e)
         conn_printf(&s->conn, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
     } else if (s->goal == GOAL_REGISTER) {
         register_account(s);
+    } else if (!s->authenticated && o->way != WAY_SASL) {
+        authenticate_2(s, e);
     } else if (!s->authenticated) {
         authenticate(s, e);
     } else if (s->goal == GOAL_RESUME) {
@@ -108,8 +148,9 @@ static void on_challenge(struct session *s, struct slice e)
         fail(s, error, e);
         return;
     }
-    s->phase = PHASE_SUCCESS;
-    conn_printf(&s->conn, "<response xmlns='" NS_SASL "'>%s</response>", reply);
+    bool is_sasl2 = s->run->options.way != WAY_SASL;
+    s->phase = is_sasl2 ? PHASE_SUCCESS_2 : PHASE_SUCCESS;
+    conn_printf(&s->conn, "<response xmlns='%s'>%s</response>", is_sasl2 ? NS_SASL2 : NS_SASL, reply);
 }
 
 static void on_success(struct session *s, struct slice e)
@@ -124,6 +165,19 @@ static void on_success(struct session *s, struct slice e)
     open_stream(s);
 }
 
+/* The rest of a login, the same by all ways. */
+static void start(struct session *s)
+{
+    s->phase = PHASE_START;
+    s->awaited |= AWAIT_ROSTER;
+    session_send(s, "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>");
+    if (s->goal != GOAL_QUIET) {
+        s->awaited |= AWAIT_PRESENCE;
+        s->announced = now_ns();
+        session_send(s, "<presence/>");
+    }
+}
+
 static void on_bind(struct session *s, struct slice e)
 {
     struct slice jid = xml_text(e, "jid");
@@ -134,8 +188,7 @@ static void on_bind(struct session *s, struct slice e)
     }
     memcpy(s->jid, jid.ptr, jid.len);
     s->jid[jid.len] = 0;
-    s->phase = PHASE_START;
-    s->awaited = AWAIT_CARBONS | AWAIT_ROSTER;
+    s->awaited = AWAIT_CARBONS;
     s->sm = (struct sm){.requested = s->run->options.sm};
     /* What a client says first; in one write, as clients that do not wait for each answer do. */
     if (s->sm.requested) {
@@ -143,23 +196,40 @@ static void on_bind(struct session *s, struct slice e)
         conn_printf(&s->conn, "<enable xmlns='" NS_SM "' resume='true'/>");
     }
     session_send(s, "<iq type='set' id='carbons'><enable xmlns='urn:xmpp:carbons:2'/></iq>");
-    session_send(s, "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>");
-    if (s->goal != GOAL_QUIET) {
-        s->awaited |= AWAIT_PRESENCE;
-        s->announced = now_ns();
-        session_send(s, "<presence/>");
+    start(s);
+}
+
+static void on_token_features(struct session *s, struct slice e)
+{
+    const char *missing = xml_is(e, "stream:features") ? sasl2_missing(s, e) : "no stream features";
+    if (missing)
+        fail(s, missing, e);
+    else
+        s->phase = PHASE_SUCCESS_2;
+}
+
+static void on_success_2(struct session *s, struct slice e)
+{
+    const char *error = xml_is(e, "success") ? sasl2_take_success(s, e) : "login refused";
+    if (error) {
+        fail(s, error, e);
+        return;
     }
+    s->authenticated = true;
+    s->awaited = 0;
+    if (s->goal == GOAL_RESUME)
+        become_ready(s);
+    else
+        start(s);
 }
 
 static void on_resume(struct session *s, struct slice e)
 {
     const char *error = "not resumed";
-    if (!xml_is(e, "resumed") || (error = sm_acknowledge(&s->sm, e))) {
+    if (!xml_is(e, "resumed") || (error = sm_resume(&s->sm, e)))
         fail(s, error, e);
-        return;
-    }
-    s->phase = PHASE_READY;
-    s->handler->ready(s);
+    else
+        become_ready(s);
 }
 
 static void on_register(struct session *s, struct slice e)
@@ -169,8 +239,7 @@ static void on_register(struct session *s, struct slice e)
         fail(s, "registration refused", e);
         return;
     }
-    s->phase = PHASE_READY;
-    s->handler->ready(s);
+    become_ready(s);
 }
 
 /* A client has to answer every request: a roster push and a ping with a result, others with an error. */
@@ -190,10 +259,8 @@ static void answer(struct session *s, struct slice e)
 static void became_ready_after(struct session *s, unsigned answered)
 {
     s->awaited &= ~answered;
-    if (s->awaited == 0) {
-        s->phase = PHASE_READY;
-        s->handler->ready(s);
-    }
+    if (s->awaited == 0)
+        become_ready(s);
 }
 
 /* Stream management's own elements; true if it was one. */
@@ -257,6 +324,7 @@ static void (*const by_phase[])(struct session *, struct slice) = {
     [PHASE_NONE] = ignore,          [PHASE_FEATURES] = on_features, [PHASE_PROCEED] = on_proceed,
     [PHASE_CHALLENGE] = on_challenge, [PHASE_SUCCESS] = on_success, [PHASE_BIND] = on_bind,
     [PHASE_REGISTER] = on_register, [PHASE_START] = on_stanza,      [PHASE_READY] = on_stanza,
+    [PHASE_TOKEN] = on_token_features, [PHASE_SUCCESS_2] = on_success_2,
     [PHASE_RESUME] = on_resume,     [PHASE_CLOSING] = ignore,       [PHASE_CUT] = ignore,
 };
 
@@ -300,11 +368,12 @@ void session_open(struct session *s, struct run *run, unsigned user, enum goal g
     s->user = user;
     s->goal = goal;
     s->phase = PHASE_FEATURES;
-    s->authenticated = false;
-    if (goal != GOAL_RESUME)
-        s->sm = (struct sm){0};
+    s->authenticated = s->was_ready = false;
     s->started = now_ns();
-    s->bare_length = (size_t)snprintf(s->jid, sizeof s->jid, "%s%u@%s", o->prefix, user, o->domain);
+    if (goal != GOAL_RESUME) {
+        s->sm = (struct sm){0};
+        s->bare_length = (size_t)snprintf(s->jid, sizeof s->jid, "%s%u@%s", o->prefix, user, o->domain);
+    }
     struct sockaddr_in from = {.sin_family = AF_INET};
     from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (source > 0 ? (uint32_t)source : 0));
     conn_open(&s->conn, &run->loop, &conn_handler, &o->address, source < 0 ? NULL : &from, o->domain,
