@@ -39,7 +39,7 @@ def test_the_default_configuration_holds_with_every_option_written_out(tmp_path:
     lines = [line.removeprefix("# ") if " = " in line and line.startswith("# ") else line for line in text.splitlines()]
     path = tmp_path / "xmppchat.toml"
     path.write_text("\n".join(lines))
-    (tmp_path / "PATH").write_text("where secrets are said to be")
+    (tmp_path / "PATH").write_text("where secrets are said to be, each as long as a key")
     written = load_config(path, BUILTIN)
     assert written.limits == load_config(generate.ROOT / "config" / "xmppchat.toml", BUILTIN).limits
     assert written.component_options.keys() == {cls.name for cls in BUILTIN if cls.Config.model_fields}
