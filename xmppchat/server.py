@@ -173,6 +173,8 @@ class Server:
             is_served=hosts.__contains__,
             new_id=kernel.ids.token,
             mechanisms=lambda bindings: accounts.offered(sasl.mechanisms(secure=True, channel_bindings=bindings)),
+            token_mechanisms=kernel.services.get(DeviceService).token_mechanisms,
+            upgrades=lambda: tuple(accounts.upgrades_offered()),
             features=features,
             inline=inline,
             trusted_limits=limits.reader_trusted(),

@@ -82,7 +82,7 @@ async def test_who_is_away_is_listed_as_long_as_it_can_come_back(driver: MemoryD
 async def test_who_changes_the_password_knows_it(driver: MemoryDriver) -> None:
     owner, other = await phone(driver), await phone(driver, device="tablet")
     client, another = await owner.connect("one"), await other.connect("two")
-    query = "<username>juliet</username><password>secret</password>"
+    query = "<username>juliet</username><password>another secret</password>"
     answer = await client.request("set", f"<query xmlns='{NS.REGISTER}'>{query}</query>")
     assert answer.get("type") == "result", answer.to_xml()
     await another.until_closed()

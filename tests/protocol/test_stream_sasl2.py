@@ -129,11 +129,11 @@ def test_a_wrong_response_and_one_that_is_no_data() -> None:
         assert driver.stream.phase is Phase.SECURE
 
 
-def test_tokens_are_for_those_who_say_who_they_are() -> None:
-    """XEP-0484 §4.1: the stream's `from`."""
+def test_a_token_is_used_with_a_mechanism_of_tokens() -> None:
     token = d.authenticate("HT-SHA-256-NONE", f"<fast xmlns='{NS.FAST}'/>{d.BIND_2}")
-    assert open_stream().feed(token).stream.phase is Phase.BOUND
-    assert open_stream(more="").feed(token).stream.phase is Phase.SECURE
+    # COMPAT(@xmpp/client, 0.14): its first stream says nothing of who it is, so that is not asked for (XEP-0484 §4.1).
+    for more in (FROM, ""):
+        assert open_stream(more=more).feed(token).stream.phase is Phase.BOUND
 
 
 def test_an_empty_initial_response_is_one() -> None:

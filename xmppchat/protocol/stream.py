@@ -65,7 +65,7 @@ class Stream(StreamEngine):
         self.channel_bindings: Mapping[str, bytes] = channel_bindings or {}
         self.domain = ""  # bound by the first header, for good (reliability.md V-06)
         self.lang = ""  # of the client's header
-        self.header_from = ""  # `from` of the client's header; some offers need it (RFC 6120 §4.7.1)
+        self.header_from = ""  # `from` of the client's header (RFC 6120 §4.7.1)
 
     # --- the stream header (RFC 6120 §4.7) -----------------------------------------------------------------------
 
@@ -93,9 +93,7 @@ class Stream(StreamEngine):
             self.phase = Phase.SECURE if Fact.SECURE in self.facts else Phase.PLAIN
 
     def _features(self) -> str:
-        key = (
-            self.domain, self.facts, tuple(self.channel_bindings), bool(self.header_from), self._settings.upgrades()
-        )
+        key = (self.domain, self.facts, tuple(self.channel_bindings), self._settings.upgrades())
         cache = self._settings.built_features
         xml = cache.get(key)
         if xml is None:
@@ -222,8 +220,8 @@ class Stream(StreamEngine):
     # --- table actions: SASL2 (XEP-0388) -------------------------------------------------------------------------
 
     def token_mechanisms(self) -> Sequence[str]:
-        """Mechanisms that a token can be used with on this stream (XEP-0484 §3.1); its client says who it is."""
-        return self._settings.token_mechanisms(tuple(self.channel_bindings)) if self.header_from else ()
+        """Mechanisms that a token can be used with on this stream (XEP-0484 §3.1)."""
+        return self._settings.token_mechanisms(tuple(self.channel_bindings))
 
     def _authenticate(self, element: Element) -> Event | None:
         self._is_sasl2 = True

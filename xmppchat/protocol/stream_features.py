@@ -31,9 +31,8 @@ class Fact(enum.Flag):
 class StreamFeature:
     """One child of ``<stream:features/>``; `build` may return None where it has nothing to offer on this stream.
 
-    What it builds may depend on the stream's domain and facts, on the names of its channel bindings, on whether the
-    client's header has a ``from`` and on the upgrades that are wanted, on nothing else: streams that agree in these
-    share what was built.
+    What it builds may depend on the stream's domain and facts, on the names of its channel bindings and on the upgrades
+    that are wanted, on nothing else: streams that agree in these share what was built.
     """
 
     name: str

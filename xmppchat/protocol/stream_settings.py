@@ -25,4 +25,4 @@ class StreamSettings:
     nonzas: Collection[tuple[str, str]] = ()  # (namespace, name) of what may come between stanzas
     untrusted_total: int = 65_536  # bytes before authentication (reliability.md, limit 3)
     #: ``<stream:features/>`` as text, by what it depends on (see :class:`StreamFeature`): a few entries.
-    built_features: dict[tuple[str, Fact, tuple[str, ...], bool, tuple[str, ...]], str] = field(default_factory=dict)
+    built_features: dict[tuple[str, Fact, tuple[str, ...], tuple[str, ...]], str] = field(default_factory=dict)

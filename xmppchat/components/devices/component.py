@@ -35,11 +35,13 @@ from xmppchat.core.services import DeviceService, LoggedIn
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
-from xmppchat.protocol.element import Element
+from xmppchat.protocol.element import Element, text_element
 from xmppchat.protocol.errors import BadRequest, ItemNotFound, ServiceUnavailable, StanzaError, StreamNotAuthorized
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.sasl import token_mechanisms
 from xmppchat.protocol.sasl2 import LoginRequest, TokenUse, UserAgent
+from xmppchat.protocol.stream import Stream
+from xmppchat.protocol.stream_features import StreamFeature
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +79,12 @@ class DevicesConfig(ComponentConfig):
         return value
 
 
+def _fast(stream: Stream) -> Element:
+    """XEP-0484 §3.1."""
+    names = [text_element("mechanism", NS.FAST, name) for name in stream.token_mechanisms()]
+    return Element("fast", NS.FAST, None, names)
+
+
 class Devices(Component[DevicesConfig]):
     """Knows the clients of accounts, and gives them tokens; provides :class:`DeviceService`."""
 
@@ -86,6 +94,7 @@ class Devices(Component[DevicesConfig]):
         Xep(494, "0.1.0", note="clients log in with the password or with tokens; there are no grants"),
     )
     features = (Feature(NS.CLIENT_ACCESS, at=ACCOUNT),)
+    inline_features = (StreamFeature("fast", _fast),)
     Config = DevicesConfig
     restart_options = ("key",)
     provides = (DeviceService,)
