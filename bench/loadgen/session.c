@@ -4,11 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bound.h"
 #include "sasl2.h"
 
 #define NS_SASL "urn:ietf:params:xml:ns:xmpp-sasl"
-
-enum { AWAIT_CARBONS = 1, AWAIT_ROSTER = 2, AWAIT_PRESENCE = 4, AWAIT_SM = 8 };
 
 static const char *const mechanism_names[] = {"SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN"};
 
@@ -22,14 +21,14 @@ const EVP_MD *session_hash(const struct session *s)
     return s->run->options.mechanism == MECHANISM_SHA1 ? EVP_sha1() : EVP_sha256();
 }
 
-static void become_ready(struct session *s)
+void session_is_ready(struct session *s)
 {
     s->phase = PHASE_READY;
     s->was_ready = true;
     s->handler->ready(s);
 }
 
-static void fail(struct session *s, const char *what, struct slice detail)
+void session_fail(struct session *s, const char *what, struct slice detail)
 {
     int length = (int)(detail.len < 160 ? detail.len : 160);
     run_error(s->run, "%.*s: %s: %.*s", (int)s->bare_length, s->jid, what, length,
@@ -74,7 +73,7 @@ static void authenticate(struct session *s, struct slice features)
     char user[64], reply[SCRAM_TEXT_MAX * 2], offered[64];
     snprintf(offered, sizeof offered, ">%s<", mechanism);
     if (!slice_contains(features, offered)) {
-        fail(s, "mechanism not offered", features);
+        session_fail(s, "mechanism not offered", features);
         return;
     }
     int length = snprintf(user, sizeof user, "%s%u", o->prefix, s->user);
@@ -94,7 +93,7 @@ static void authenticate_2(struct session *s, struct slice features)
 {
     const char *missing = sasl2_missing(s, features);
     if (missing) {
-        fail(s, missing, features);
+        session_fail(s, missing, features);
         return;
     }
     s->phase = PHASE_CHALLENGE;
@@ -105,10 +104,10 @@ static void on_features(struct session *s, struct slice e)
 {
     const struct options *o = &s->run->options;
     if (!xml_is(e, "stream:features")) {
-        fail(s, "no stream features", e);
+        session_fail(s, "no stream features", e);
     } else if (o->security == SECURITY_STARTTLS && !s->conn.ssl) {
         if (!xml_find(e, "starttls").ptr) {
-            fail(s, "no STARTTLS", e);
+            session_fail(s, "no STARTTLS", e);
             return;
         }
         s->phase = PHASE_PROCEED;
@@ -134,7 +133,7 @@ static void on_proceed(struct session *s, struct slice e)
     if (xml_is(e, "proceed"))
         conn_start_tls(&s->conn);
     else
-        fail(s, "STARTTLS refused", e);
+        session_fail(s, "STARTTLS refused", e);
 }
 
 static void on_challenge(struct session *s, struct slice e)
@@ -145,7 +144,7 @@ static void on_challenge(struct session *s, struct slice e)
     if (!xml_is(e, "challenge")
         || !scram_final(&s->scram, keys, xml_text(e, "challenge"), s->run->options.password, reply,
                         sizeof reply, &error)) {
-        fail(s, error, e);
+        session_fail(s, error, e);
         return;
     }
     bool is_sasl2 = s->run->options.way != WAY_SASL;
@@ -158,24 +157,11 @@ static void on_success(struct session *s, struct slice e)
     const char *error = "login refused";
     bool scram = s->run->options.mechanism != MECHANISM_PLAIN;
     if (!xml_is(e, "success") || (scram && !scram_verify(&s->scram, xml_text(e, "success"), &error))) {
-        fail(s, error, e);
+        session_fail(s, error, e);
         return;
     }
     s->authenticated = true;
     open_stream(s);
-}
-
-/* The rest of a login, the same by all ways. */
-static void start(struct session *s)
-{
-    s->phase = PHASE_START;
-    s->awaited |= AWAIT_ROSTER;
-    session_send(s, "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>");
-    if (s->goal != GOAL_QUIET) {
-        s->awaited |= AWAIT_PRESENCE;
-        s->announced = now_ns();
-        session_send(s, "<presence/>");
-    }
 }
 
 static void on_bind(struct session *s, struct slice e)
@@ -183,7 +169,7 @@ static void on_bind(struct session *s, struct slice e)
     struct slice jid = xml_text(e, "jid");
     if (!slice_is(xml_attribute(e, "type"), "result") || !slice_starts(jid, s->jid, s->bare_length)
         || jid.len >= sizeof s->jid) {
-        fail(s, "bind refused", e);
+        session_fail(s, "bind refused", e);
         return;
     }
     memcpy(s->jid, jid.ptr, jid.len);
@@ -196,14 +182,14 @@ static void on_bind(struct session *s, struct slice e)
         conn_printf(&s->conn, "<enable xmlns='" NS_SM "' resume='true'/>");
     }
     session_send(s, "<iq type='set' id='carbons'><enable xmlns='urn:xmpp:carbons:2'/></iq>");
-    start(s);
+    bound_start(s);
 }
 
 static void on_token_features(struct session *s, struct slice e)
 {
     const char *missing = xml_is(e, "stream:features") ? sasl2_missing(s, e) : "no stream features";
     if (missing)
-        fail(s, missing, e);
+        session_fail(s, missing, e);
     else
         s->phase = PHASE_SUCCESS_2;
 }
@@ -212,107 +198,34 @@ static void on_success_2(struct session *s, struct slice e)
 {
     const char *error = xml_is(e, "success") ? sasl2_take_success(s, e) : "login refused";
     if (error) {
-        fail(s, error, e);
+        session_fail(s, error, e);
         return;
     }
     s->authenticated = true;
     s->awaited = 0;
     if (s->goal == GOAL_RESUME)
-        become_ready(s);
+        session_is_ready(s);
     else
-        start(s);
+        bound_start(s);
 }
 
 static void on_resume(struct session *s, struct slice e)
 {
     const char *error = "not resumed";
     if (!xml_is(e, "resumed") || (error = sm_resume(&s->sm, e)))
-        fail(s, error, e);
+        session_fail(s, error, e);
     else
-        become_ready(s);
+        session_is_ready(s);
 }
 
 static void on_register(struct session *s, struct slice e)
 {
     struct slice type = xml_attribute(e, "type");
     if (!slice_is(type, "result") && !(slice_is(type, "error") && xml_find(e, "conflict").ptr)) {
-        fail(s, "registration refused", e);
+        session_fail(s, "registration refused", e);
         return;
     }
-    become_ready(s);
-}
-
-/* A client has to answer every request: a roster push and a ping with a result, others with an error. */
-static void answer(struct session *s, struct slice e)
-{
-    struct slice id = xml_attribute(e, "id"), from = xml_attribute(e, "from");
-    bool known = slice_contains(e, "jabber:iq:roster") || slice_contains(e, "urn:xmpp:ping");
-    char to[3200] = "";
-    if (from.ptr)
-        snprintf(to, sizeof to, " to='%.*s'", (int)from.len, from.ptr);
-    session_send(s, "<iq id='%.*s'%s%s", (int)id.len, id.ptr ? id.ptr : "", to,
-                 known ? " type='result'/>"
-                      : " type='error'><error type='cancel'><service-unavailable "
-                        "xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>");
-}
-
-static void became_ready_after(struct session *s, unsigned answered)
-{
-    s->awaited &= ~answered;
-    if (s->awaited == 0)
-        become_ready(s);
-}
-
-/* Stream management's own elements; true if it was one. */
-static bool on_nonza(struct session *s, struct slice e)
-{
-    const char *error = NULL;
-    if (xml_is(e, "r")) {
-        conn_printf(&s->conn, "<a xmlns='" NS_SM "' h='%u'/>", s->sm.handled);
-    } else if (xml_is(e, "a")) {
-        s->run->acks++;
-        error = sm_acknowledge(&s->sm, e);
-    } else if (xml_is(e, "enabled")) {
-        error = sm_enable(&s->sm, e);
-    } else if (xml_is(e, "failed")) {
-        error = "stream management refused";
-    } else {
-        return false;
-    }
-    if (error)
-        fail(s, error, e);
-    else if (s->phase == PHASE_START && xml_is(e, "enabled"))
-        became_ready_after(s, AWAIT_SM);
-    return true;
-}
-
-static unsigned start_answered(struct session *s, struct slice e)
-{
-    if (xml_is(e, "presence"))
-        return slice_is(xml_attribute(e, "from"), s->jid) && !xml_attribute(e, "type").ptr ? AWAIT_PRESENCE
-                                                                                           : 0;
-    struct slice id = xml_attribute(e, "id");
-    if (slice_is(id, "carbons"))
-        return AWAIT_CARBONS; /* a server without carbons says so, and that is an answer */
-    if (slice_is(id, "roster") && slice_is(xml_attribute(e, "type"), "result"))
-        return AWAIT_ROSTER;
-    return 0;
-}
-
-static void on_stanza(struct session *s, struct slice e)
-{
-    if (s->sm.requested && on_nonza(s, e))
-        return;
-    s->sm.handled += s->sm.enabled && sm_counts(e);
-    if (xml_is(e, "iq")) {
-        struct slice type = xml_attribute(e, "type");
-        if (slice_is(type, "get") || slice_is(type, "set"))
-            answer(s, e);
-    }
-    if (s->handler->stanza)
-        s->handler->stanza(s, e);
-    if (s->phase == PHASE_START && s->conn.state == CONN_OPEN)
-        became_ready_after(s, start_answered(s, e));
+    session_is_ready(s);
 }
 
 static void ignore(struct session *s, struct slice e)
@@ -323,7 +236,7 @@ static void ignore(struct session *s, struct slice e)
 static void (*const by_phase[])(struct session *, struct slice) = {
     [PHASE_NONE] = ignore,          [PHASE_FEATURES] = on_features, [PHASE_PROCEED] = on_proceed,
     [PHASE_CHALLENGE] = on_challenge, [PHASE_SUCCESS] = on_success, [PHASE_BIND] = on_bind,
-    [PHASE_REGISTER] = on_register, [PHASE_START] = on_stanza,      [PHASE_READY] = on_stanza,
+    [PHASE_REGISTER] = on_register, [PHASE_START] = bound_received,      [PHASE_READY] = bound_received,
     [PHASE_TOKEN] = on_token_features, [PHASE_SUCCESS_2] = on_success_2,
     [PHASE_RESUME] = on_resume,     [PHASE_CLOSING] = ignore,       [PHASE_CUT] = ignore,
 };
@@ -341,7 +254,7 @@ static void received(struct conn *conn, enum frame kind, struct slice unit)
     if (kind == FRAME_END)
         conn_close(conn, s->phase == PHASE_CLOSING ? NULL : "the server ended the stream");
     else if (xml_is(unit, "stream:error"))
-        fail(s, "stream error", unit);
+        session_fail(s, "stream error", unit);
     else
         by_phase[s->phase](s, unit);
 }

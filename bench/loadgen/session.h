@@ -61,6 +61,10 @@ struct session {
 /* `source` is a number of a source address, or -1 for the system's choice. */
 void session_open(struct session *s, struct run *run, unsigned user, enum goal goal, int source,
                   const struct session_handler *handler);
+/* Counts an error and closes the connection; `detail` is what the server said. */
+void session_fail(struct session *s, const char *what, struct slice detail);
+/* The goal is reached. */
+void session_is_ready(struct session *s);
 /* Of SCRAM or PLAIN, as the options say. */
 const char *session_mechanism(const struct session *s);
 const EVP_MD *session_hash(const struct session *s);
