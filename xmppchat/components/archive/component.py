@@ -302,8 +302,9 @@ class Archive(Component[ArchiveConfig]):
 
     @on(events.SessionEnded)
     def forget(self, event: events.SessionEnded) -> None:
-        """It asks nothing any more."""
+        """It asks and sends nothing any more. It and its window know each other: a cut frees both at once."""
         self._slots.forget(event.session)
+        event.session.intake = None
 
     @on(events.AccountDeleted)
     def delete(self, event: events.AccountDeleted) -> None:
