@@ -28,6 +28,7 @@ from xmppchat.core.tables import DeclarationError
 from xmppchat.network import certificate_findings
 from xmppchat.network.admission import LOOPBACK, Admission
 from xmppchat.network.certificates import CertificateFault, CertificateFiles
+from xmppchat.network.component_port import ComponentPort
 from xmppchat.network.connections import Connections
 from xmppchat.network.control import ControlServer
 from xmppchat.network.listener import Listener
@@ -60,7 +61,7 @@ class Server:
         self.config = config
         self._clock = clock or SystemClock()
         self._listen = listen
-        self._listeners: list[Listener] = []
+        self._listeners: list[Listener | ComponentPort] = []
         self._metrics: MetricsServer | None = None
         self._control: ControlServer | None = None
         self._notifier = notifier or Notifier()
@@ -69,6 +70,7 @@ class Server:
         self.database: Database
         self.kernel: Kernel
         self.connections: Connections
+        self.component_port: ComponentPort
         self.contexts: TlsContexts | None = None
 
     async def start(self) -> None:
@@ -88,6 +90,7 @@ class Server:
                 self.kernel.services.provide(ReloadService, self)
             await self.kernel.start()
             self.connections = self._connections()
+            self.component_port = ComponentPort(self.kernel)
             self.connections.watch()
             if self._listen:
                 await self._open_ports()
@@ -101,6 +104,9 @@ class Server:
         await self._close_ports()
         self.connections.close_all(SystemShutdown("the server is stopped; it will be back"))
         await self.connections.gone(GOODBYE_SECONDS)
+        # Behind the clients, so that components still hear who has gone.
+        self.component_port.close_all(SystemShutdown("the server is stopped; it will be back"))
+        await self.component_port.gone(GOODBYE_SECONDS)
         await self.kernel.stop()
         await self.database.close()
 
@@ -146,6 +152,12 @@ class Server:
         self.connections.reconfigure(self._settings())
         self.connections.authenticator.set_limits(change.config.limits)
         self._admission.set_limits(**_admission_limits(change.config.limits))
+        self.component_port.reconfigure()
+        try:
+            await self.component_port.listen(self._admission)
+        except OSError as error:
+            log.error("the port for external components cannot be opened", error=str(error))
+            failed.append(f"port for external components: {error}")
         log.info("reloaded", changed=change.changed, needs_restart=change.restart)
         result: dict[str, object] = {"changed": change.changed, "certificates": "read again"}
         if change.restart:
@@ -207,6 +219,8 @@ class Server:
                     await listener.start()
                     self._listeners.append(listener)
 
+        self._listeners.append(self.component_port)
+        await self.component_port.listen(self._admission)
         if config.metrics.port:
             from xmppchat.network.metrics import Figures, MetricsServer  # its library: only for whoever wants figures
 
@@ -231,7 +245,10 @@ class Server:
         ports = f"port {listen.starttls_port} (STARTTLS)"
         if listen.direct_tls_port:
             ports = f"ports {listen.starttls_port} (STARTTLS) and {listen.direct_tls_port} (TLS)"
-        return f"xmppchat is ready: {', '.join(self.config.hosts)} on {addresses}, {ports}"
+        ready = f"xmppchat is ready: {', '.join(self.config.hosts)} on {addresses}, {ports}"
+        if self.config.external_components:
+            ready += f"; external components on {', '.join(listen.component_addresses)}, port {listen.component_port}"
+        return ready
 
 
 def _certificates(config: ServerConfig) -> list[CertificateFiles]:

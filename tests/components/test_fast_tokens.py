@@ -18,9 +18,10 @@ from xmppchat.components.devices.keys import TokenKey
 from xmppchat.core.limits import Limits
 from xmppchat.core.secret import Secret
 from xmppchat.core.services import LoggedIn
+from xmppchat.protocol.errors import NotAuthorized
 from xmppchat.protocol.moments import parse_timestamp
 from xmppchat.protocol.sasl import Failure, Success
-from xmppchat.protocol.sasl2 import TokenUse
+from xmppchat.protocol.sasl2 import LoginRequest, TokenUse, UserAgent
 from xmppchat.storage import schema
 from xmppchat.testing.memory import MemoryDriver, settle
 
@@ -210,6 +211,18 @@ async def test_everything_survives_a_restart(start: Start) -> None:
     assert await owner.with_token(first, count=8) == "not-authorized"
     assert isinstance(await owner.with_token(second, mechanism=ENDP, count=2), LoggedIn)
     assert await rows(driver) == [(False, ENDP, 2)]
+
+
+async def test_a_token_that_is_ended_after_its_proof_lets_nobody_in(driver: MemoryDriver) -> None:
+    owner = await phone(driver)
+    proved = await owner.prove(owner.token.encode())
+    assert isinstance(proved, Success)
+    await change_password(driver)
+    turn = driver.server.kernel.new_turn()
+    request = LoginRequest(NONE, None, UserAgent(owner.id), token=TokenUse())
+    with pytest.raises(NotAuthorized):
+        devices(driver).logged_in(await account(driver), request, proved.token, {}, turn)
+    assert not turn.has_writes
 
 
 # --- what ends tokens ------------------------------------------------------------------------------------------------
@@ -426,9 +439,7 @@ async def test_a_stolen_database_lets_nobody_in(start: Start, tmp_path: Path, st
         assert isinstance(await owner.prove(value), Failure)
     for key in values:
         for row in await driver.server.database.fetch(select(schema.fast_tokens)):
-            guess = TokenKey("x")
-            guess._key = key
-            made = guess.token(row.account_id, row.device_id, row.mechanism, row.nonce)
+            made = TokenKey(key.decode(errors="replace")).token(row.account_id, row.device_id, row.mechanism, row.nonce)
             assert isinstance(await owner.prove(made), Failure)
     assert isinstance(await owner.prove(newer.encode()), Success), "the search was one"
 

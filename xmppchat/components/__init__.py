@@ -17,6 +17,7 @@ from xmppchat.components.csi import Csi
 from xmppchat.components.devices import Devices
 from xmppchat.components.disco import Disco
 from xmppchat.components.entity_time import EntityTime
+from xmppchat.components.external_components import ExternalComponents
 from xmppchat.components.invitations import Invitations
 from xmppchat.components.last_activity import LastActivity
 from xmppchat.components.offline import Offline
@@ -37,7 +38,7 @@ from xmppchat.core.component import Component
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
     Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Caps, Carbons, ContactAddresses,
-    Csi, Devices, Disco, EntityTime, Invitations, LastActivity, Offline, Operations, Ping, Presence, PrivateXml,
-    Register, Roster, ServiceAdministration, Strangers, StreamLimits, StreamManagement, Subscriptions, Users, Vcard,
-    Version,
+    Csi, Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline, Operations, Ping, Presence,
+    PrivateXml, Register, Roster, ServiceAdministration, Strangers, StreamLimits, StreamManagement, Subscriptions,
+    Users, Vcard, Version,
 )

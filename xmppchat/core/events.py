@@ -54,6 +54,13 @@ class CapabilitiesKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkDetached:
+    """The connection of an external component (XEP-0114) has ended: nobody in `domain` can be reached for now."""
+
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionHibernated:
     """A session has lost its connection, and waits for another one (XEP-0198 §5)."""
 

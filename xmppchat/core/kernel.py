@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import structlog
 
 from xmppchat.core import events, tables
+from xmppchat.core.arrivals import Arrivals
 from xmppchat.core.commit_gate import CommitGate, Writer
 from xmppchat.core.component import OUTBOUND, Component
 from xmppchat.core.config import ServerConfig
@@ -17,8 +18,9 @@ from xmppchat.core.counts import Counts
 from xmppchat.core.directory import Directory
 from xmppchat.core.iq import IqDispatcher, check_request
 from xmppchat.core.limits import LimitCounters, Limits
+from xmppchat.core.links import Link, Links
 from xmppchat.core.pipeline import Passage, Pipeline
-from xmppchat.core.router import Router
+from xmppchat.core.router import Router, Target
 from xmppchat.core.runtime import Clock, Ids, Tasks
 from xmppchat.core.services import Reader, Services
 from xmppchat.core.session import Session
@@ -35,7 +37,7 @@ from xmppchat.protocol.errors import (
     StreamConflict,
     StreamError,
 )
-from xmppchat.protocol.stanza import MalformedAddress, Stanza
+from xmppchat.protocol.stanza import PRESENCE_TYPES, MalformedAddress, Stanza
 
 log = structlog.get_logger(__name__)
 
@@ -77,11 +79,13 @@ class Kernel:
         self.pipeline = Pipeline(self.tables.stages, self.tables.hooks)
         parts = [part for component in self.components for part in component.account_parts]
         self.directory = Directory(reader, self.gate, self.tasks, account_query, parts)
-        self.router = Router(self.hosts, self.directory, self.pipeline, self.tables)
+        self.links = Links(config.external_components)
+        self.router = Router(self.hosts, self.links, self.directory, self.pipeline, self.tables, self.new_turn)
         self.iq = IqDispatcher(
             self.tables, self.router, self.tasks, self.services, clock, self.ids.token, self.new_turn
         )
         self.router.iq = self.iq
+        self._arrivals = Arrivals(self.router, self.directory, self.gate, self.hosts)
         for component in self.components:
             component.setup()
 
@@ -106,6 +110,7 @@ class Kernel:
         """
         has_new_limits = config.limits != self.limits
         self.config, self.limits = config, config.limits
+        self.links.expect(config.external_components)
         if has_new_limits:
             for account in self.directory.accounts():
                 account.rates = None  # made anew with the next session, or by those there are
@@ -191,6 +196,22 @@ class Kernel:
         turn = self.new_turn(session)
         self.emit(events.SessionEnded(session, turn))
         turn.commit()
+
+    # --- what comes over links ---------------------------------------------------------------------------------------
+
+    def receive_from(self, link: Link, element: Element) -> None:
+        """A stanza from a domain that is not served here, which `link` has proved to be.
+
+        Raises :class:`InvalidFrom` or :class:`ImproperAddressing` where the link may not send it (RFC 6120 §8.1).
+        """
+        self._arrivals.receive(link, element)
+
+    def detach(self, link: Link) -> None:
+        """The connection under `link` has ended: who waits for an answer from there is told. Idempotent."""
+        if not link.is_closed:
+            self.links.detach(link)
+            self.iq.give_up(link.domain)
+            self.emit(events.LinkDetached(link.domain))
 
     # --- what clients send ------------------------------------------------------------------------------------------
 
@@ -295,7 +316,7 @@ class Kernel:
             problem = check_request(stanza)
             if problem is not None:
                 raise problem
-        elif stanza.kind == "presence" and stanza.type not in _PRESENCE_TYPES:
+        elif stanza.kind == "presence" and stanza.type not in PRESENCE_TYPES:
             raise BadRequest("there is no such type of presence (RFC 6121 §4.7.1)")
         if self.pipeline.has_outbound(kind, session.account):
             passage = Passage(stanza, OUTBOUND, session.account, turn)
@@ -313,7 +334,9 @@ class Kernel:
         elif stanza.to is None:
             # RFC 6120 §10.3.1, §10.3.3: on behalf of the account, as if to its bare JID.
             stanza = stanza.replace(to=session.account.jid)
-        elif kind == "iq" and stanza.is_request and stanza.to.local:
+        elif kind == "iq" and stanza.is_request and (
+            stanza.to.local or self.router.resolve(stanza.to) is not Target.LOCAL_SERVICE
+        ):
             session.request_sent(stanza.to.full, stanza.id)
         self.router.route(stanza, turn)
 
@@ -373,8 +396,3 @@ class Hibernation:
 
     def replaced(self) -> None:
         """There is no stream."""
-
-
-_PRESENCE_TYPES = frozenset(
-    {"", "error", "probe", "subscribe", "subscribed", "unavailable", "unsubscribe", "unsubscribed"}
-)

@@ -272,7 +272,7 @@ class DeviceService(Protocol):
         """Why a token that was proved does not do any more: "credentials-expired" (XEP-0484 §4.2), "not-authorized"
         for a count that was there before (§3.4) or a token that is gone, "" where it does.
 
-        Where it does, the count is used up at once: ask once, and go on to :meth:`logged_in` without a pause.
+        Where it does, the count is used up at once, so it is asked once.
         """
 
     def logged_in(
@@ -281,7 +281,8 @@ class DeviceService(Protocol):
     ) -> LoggedIn:
         """A client has logged in, with `token` or (None) with the password: note it down, and see to its tokens.
 
-        What `turn` writes has to be on disk before the client hears of it.
+        What `turn` writes has to be on disk before the client hears of it. Raises :class:`NotAuthorized` where the
+        token was ended since it was proved.
         """
 
     def resource_suffix(self, account: Account, client_id: str) -> str:

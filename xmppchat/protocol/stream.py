@@ -315,7 +315,10 @@ class Stream(StreamEngine):
         self._trust()
         self.facts |= Fact.BOUND
         if self._success is not None:
-            self.include(Element("bound", NS.BIND_2, None, tuple(results)))
+            told = tuple(results)
+            if any(result.is_named("enabled", NS.STREAM_MANAGEMENT) for result in told):
+                self.facts |= Fact.MANAGED
+            self.include(Element("bound", NS.BIND_2, None, told))
             self._say_success(jid)
             self._output.append(self._features())  # since no stream restarts (XEP-0388 §2.6.1)
         else:

@@ -25,6 +25,7 @@ class Fact(enum.Flag):
     SECURE = enum.auto()  # TLS, or a transport that has it underneath
     AUTHENTICATED = enum.auto()
     BOUND = enum.auto()
+    MANAGED = enum.auto()  # stream management was enabled together with the resource (XEP-0198 §9.1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from xmppchat.components.devices import listing, store
 from xmppchat.components.devices.keys import FILE, MIN_CHARACTERS, TokenKey, read_or_make
-from xmppchat.components.devices.store import KNOWN, Device
+from xmppchat.components.devices.store import KNOWN, Device, Token
 from xmppchat.components.devices.tokens import DAY_MS, Tokens
 from xmppchat.core import events
 from xmppchat.core.account import Account, login_address
@@ -36,7 +36,14 @@ from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element, text_element
-from xmppchat.protocol.errors import BadRequest, ItemNotFound, ServiceUnavailable, StanzaError, StreamNotAuthorized
+from xmppchat.protocol.errors import (
+    BadRequest,
+    ItemNotFound,
+    NotAuthorized,
+    ServiceUnavailable,
+    StanzaError,
+    StreamNotAuthorized,
+)
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.sasl import token_mechanisms
 from xmppchat.protocol.sasl2 import LoginRequest, TokenUse, UserAgent
@@ -163,10 +170,15 @@ class Devices(Component[DevicesConfig]):
         turn: Turn,
     ) -> LoggedIn:
         """See :class:`DeviceService`."""
+        used: Token | None = None
+        if token is not None:
+            known = _device(account, request.user_agent.id)
+            used = None if known is None else self._tokens.used(account, known, token)
+            if used is None:
+                raise NotAuthorized("the token was ended meanwhile; log in with the password")
         device = self._noted(account, request.user_agent, turn, has_password=token is None)
         if device is None:
             return LoggedIn(0, None)
-        used = None if token is None else self._tokens.used(account, device, token)
         use, days = request.token or TokenUse(), self.config.token_days
         if used is not None:
             self._tokens.use(account, device, used, use, turn)

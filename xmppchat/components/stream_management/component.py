@@ -48,7 +48,9 @@ class StreamManagement(Component[ComponentConfig]):
     name = "stream_management"
     implements = (Xep(198, "1.6.3"),)
     stream_features = (
-        StreamFeature("sm", announcement("sm", NS.STREAM_MANAGEMENT), needs=Fact.AUTHENTICATED),
+        StreamFeature(
+            "sm", announcement("sm", NS.STREAM_MANAGEMENT), needs=Fact.AUTHENTICATED, forbids=Fact.MANAGED
+        ),
     )
     inline_features = (StreamFeature("sm", announcement("sm", NS.STREAM_MANAGEMENT)),)
     provides = (ResumptionService,)
