@@ -350,8 +350,8 @@ class Archive(Component[ArchiveConfig]):
 
     async def metadata(self, account: Account) -> Element | None:
         """See :class:`ArchiveService`."""
-        ends, is_settled = await self._ends.of(account.id)
-        return results.metadata(ends) if is_settled else None
+        ends, is_known = await self._ends.of(account.id)
+        return results.metadata(ends) if is_known else None
 
     async def last_id(self, account: Account) -> str:
         """See :class:`ArchiveService`."""
