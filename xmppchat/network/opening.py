@@ -34,9 +34,6 @@ from xmppchat.protocol.stream_phases import Phase
 
 log = structlog.get_logger(__name__)
 
-#: Looks at an archive before a client is let in without being told of it: somebody writes to it all the time.
-MAX_LOOKS = 10
-
 _TOO_MANY = "too many devices are connected; disconnect one first"
 _NO_ACCOUNT = "the account cannot be opened at the moment"
 
@@ -186,7 +183,7 @@ class Opening:
             return
         try:
             account = await self._kernel.directory.get(self._account)
-            metadata = await self._metadata(account)
+            metadata = await self._kernel.services.get(ArchiveService).metadata(account)
         except StorageUnavailable:
             self._holder.close(StreamInternalServerError(_NO_ACCOUNT))
             return
@@ -203,18 +200,9 @@ class Opening:
             return
         # What was stored until now it gets from the archive, and not once more at its first presence (§3.2).
         session = self._begin(account, jid, fetches_up_to=self._kernel.ids.sortable())
-        self._stream.bound(jid, [*metadata, *self._kernel.enable_inline(session, request.bind.features)])
+        told = [metadata] if metadata is not None else []
+        self._stream.bound(jid, [*told, *self._kernel.enable_inline(session, request.bind.features)])
         self._holder.resume()
-
-    async def _metadata(self, account: Account) -> list[Element]:
-        """The ends of the archive, at a moment at which nothing more is on its way into it."""
-        archive = self._kernel.services.get(ArchiveService)
-        for _ in range(MAX_LOOKS):
-            newest = account.last_ticket
-            element = await archive.metadata(account)
-            if account.last_ticket == newest:
-                return [element]
-        return []
 
     def _resource(self, account: Account, request: LoginRequest) -> JID:
         """§3.2.1: the client's tag and a part of the server's, which stays the same for an installation."""
