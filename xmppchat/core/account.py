@@ -39,20 +39,23 @@ class Account:
     """State of one bare JID. `id` is the key in the database, 0 where no such account exists; `created_at` when it was
     made, ms since 1970.
 
+    `access` is another number each time the password is another one: who proved an old one has proved nothing.
+
     `sessions` are the bound resources; `last_ticket` the newest ticket that changes this account. While
     `is_draining`, stored messages are being handed out and new ones queue behind them. `rates` bounds what all its
     sessions together send, from the first one on; None where nothing does.
     """
 
     __slots__ = (
-        "created_at", "id", "is_disabled", "is_draining", "is_stale", "jid", "last_ticket", "mailbox", "parts", "rates",
-        "sessions",
+        "access", "created_at", "id", "is_disabled", "is_draining", "is_stale", "jid", "last_ticket", "mailbox",
+        "parts", "rates", "sessions",
     )  # fmt: skip
 
     def __init__(self, jid: JID, account_id: int, *, is_disabled: bool = False) -> None:
         self.jid = jid
         self.id = account_id
         self.created_at = 0
+        self.access = 0
         self.is_disabled = is_disabled
         self.is_stale = False
         self.is_draining = False

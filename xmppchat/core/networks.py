@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 #: Where all clients of one machine come from.
@@ -24,6 +25,7 @@ def site_of(address: str) -> str:
     return _within(address, 24, 48)
 
 
+@lru_cache(maxsize=8_192)  # of each login three are asked for
 def _within(address: str, bits_of_4: int, bits_of_6: int) -> str:
     try:
         bits = bits_of_4 if ip_address(address).version == 4 else bits_of_6
