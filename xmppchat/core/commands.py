@@ -50,7 +50,8 @@ from typing import TYPE_CHECKING, Any
 
 from xmppchat.core import events
 from xmppchat.core.callers import Caller, refusal, refusal_of_values
-from xmppchat.core.component import CommandDeclaration, Component, Role, declarations
+from xmppchat.core.component import Component, Role, declarations
+from xmppchat.core.declarations import CommandDeclaration
 from xmppchat.core.options import closest
 from xmppchat.core.tables import DeclarationError
 from xmppchat.jid import JID, InvalidJID
