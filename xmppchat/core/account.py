@@ -64,6 +64,11 @@ class Account:
         """Whether there is such an account."""
         return self.id != 0
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether something is under way for it that needs this very object."""
+        return self.is_draining or self.mailbox.is_busy
+
     def __getitem__(self, part: AccountPart[PartT]) -> PartT:
         return cast(PartT, self.parts[part])
 

@@ -159,7 +159,7 @@ class Kernel:
         if old is not None:
             old.close(StreamConflict("the same resource was bound by a newer connection"))
             self.end_session(old)
-        session.account.sessions[session.jid.resource] = session
+        self.directory.attach(session)
         self.emit(events.ResourceBound(session))
 
     def lose_session(self, session: Session) -> None:
@@ -176,9 +176,7 @@ class Kernel:
             return
         session.is_closed = True
         session.takes_messages = False
-        account = session.account
-        if account.sessions.get(session.jid.resource) is session:
-            del account.sessions[session.jid.resource]
+        self.directory.detach(session)
         turn = self.new_turn(session)
         self.emit(events.SessionEnded(session, turn))
         turn.commit()

@@ -55,7 +55,7 @@ def restore(kernel: Kernel, manager: Manager, account: Account, number: int, han
     for sent in state["waiting"]:
         managed.keep(_sent_from_json(sent))
     session.management = managed
-    account.sessions[session.jid.resource] = session
+    kernel.directory.attach(session)
     kernel.emit(events.SessionRestored(session, state["components"]))
     return managed
 
