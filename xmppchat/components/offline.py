@@ -1,7 +1,7 @@
 """Offline messages (XEP-0160): what arrives while nobody is there waits, and is handed out at the next login.
 
 While stored messages are handed out, new ones queue behind them, so their order is that of arrival. They are
-deleted after they were sent: a crash in between repeats some, and loses none.
+deleted after they were sent: a crash in between, or a disk that is full, repeats some later, and loses none.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import structlog
 from sqlalchemy import bindparam, delete, func, insert, select
 
 from xmppchat.core import events
@@ -33,12 +34,14 @@ from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.delay import delayed
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.errors import ServiceUnavailable
+from xmppchat.protocol.errors import ServiceUnavailable, StanzaError, StreamError
 from xmppchat.protocol.message_content import is_of_the_moment
 from xmppchat.protocol.namespaces import NS
-from xmppchat.protocol.stanza import Stanza
+from xmppchat.protocol.stanza import MalformedAddress, Stanza
 from xmppchat.protocol.xmlreader import parse_stored
 from xmppchat.storage import schema
+
+log = structlog.get_logger(__name__)
 
 #: Messages handed out between two looks at the database.
 _BATCH = 100
@@ -52,6 +55,11 @@ class Stored:
     def __init__(self, count: int, size: int) -> None:
         self.count = count
         self.bytes = size
+
+    def gone(self, others: Stored) -> None:
+        """These are deleted."""
+        self.count -= others.count
+        self.bytes -= others.bytes
 
 
 def _build(account: Account, rows: Sequence[Any]) -> Stored:
@@ -69,7 +77,7 @@ STORED: AccountPart[Stored] = AccountPart(
 _INSERT = insert(schema.offline_messages)
 _FETCH = (
     select(_messages.id, _messages.received_at, _messages.size, _messages.stanza)
-    .where(_messages.account_id == bindparam("account"))
+    .where(_messages.account_id == bindparam("account"), _messages.id > bindparam("after"))
     .order_by(_messages.id)
     .limit(_BATCH)
 )
@@ -153,14 +161,23 @@ class Offline(Component[ComponentConfig]):
 
     async def _drain(self, account: Account) -> None:
         try:
-            stored = account[STORED]
-            while stored.count and self._takers(account):
-                await self.kernel.gate.committed(account.last_ticket)  # readers see committed rows only
-                rows = await self.kernel.reader.fetch(_FETCH, {"account": account.id})
+            last, handed_out = 0, Stored(0, 0)
+            while self._takers(account):
+                ticket = account.last_ticket
+                await self.kernel.gate.committed(ticket)  # readers see committed rows only
+                if account.is_stale:
+                    await self.kernel.directory.get(account.jid)  # what is counted is what is on disk
+                rows = await self.kernel.reader.fetch(_FETCH, {"account": account.id, "after": last})
                 takers = self._takers(account)
-                if not rows or not takers:
+                if not takers or (not rows and account.last_ticket == ticket):
                     break
-                self._send(account, rows, takers)
+                if rows:
+                    last = rows[-1].id
+                    self._send(account, rows, takers)
+                    handed_out.count += len(rows)
+                    handed_out.bytes += sum(row.size for row in rows)
+                    if await self._delete(account, last, handed_out):
+                        handed_out = Stored(0, 0)
         finally:
             account.is_draining = False
 
@@ -169,7 +186,11 @@ class Offline(Component[ComponentConfig]):
 
     def _send(self, account: Account, rows: Sequence[Any], takers: list[Session]) -> None:
         for row in rows:
-            stanza = self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at)
+            try:
+                stanza = self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at)
+            except (StreamError, MalformedAddress):
+                log.warning("a stored message is damaged and was left out", account=account.jid.bare, row=row.id)
+                continue
             if stanza.from_ is not None and self._blocking.is_blocked(account, stanza.from_):
                 continue  # blocked meanwhile (XEP-0191 §3.3)
             archived = stanza_ids.is_stamped(stanza.children, account.jid)
@@ -179,12 +200,19 @@ class Offline(Component[ComponentConfig]):
                 if not (archived and row.id <= session.fetches_up_to):
                     session.deliver(stanza)
             crash_point("mid-hand-out")
-        stored = account[STORED]
-        stored.count -= len(rows)
-        stored.bytes -= sum(row.size for row in rows)
+
+    async def _delete(self, account: Account, last: int, handed_out: Stored) -> bool:
+        """Delete what was sent, up to the id `last`. Where that fails it is done with the next ones."""
         turn = self.kernel.new_turn()
-        turn.write(account, _DELETE, {"account": account.id, "last": rows[-1].id})
-        turn.commit()
+        turn.write(account, _DELETE, {"account": account.id, "last": last})
+        turn.effect(account[STORED].gone, handed_out)
+        try:
+            await self.kernel.settled(turn)
+        except StanzaError as error:
+            log.warning("messages that were handed out are still stored: they may be sent again",
+                        account=account.jid.bare, reason=error.text)
+            return False
+        return True
 
     def _stamped(self, stanza: Stanza, account: Account, received_at: int) -> Stanza:
         return delayed(stanza, account.jid.domain, timestamp(received_at))
