@@ -26,6 +26,7 @@ from xmppchat.core.component import (
     stage,
 )
 from xmppchat.core.crash_points import crash_point
+from xmppchat.core.deliveries import Past
 from xmppchat.core.pipeline import HANDLED, Passage
 from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import BlockingService
@@ -187,17 +188,18 @@ class Offline(Component[ComponentConfig]):
     def _send(self, account: Account, rows: Sequence[Any], takers: list[Session]) -> None:
         for row in rows:
             try:
-                stanza = self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at)
+                stanza = Stanza.from_element(parse_stored(row.stanza))
             except (StreamError, MalformedAddress):
                 log.warning("a stored message is damaged and was left out", account=account.jid.bare, row=row.id)
                 continue
             if stanza.from_ is not None and self._blocking.is_blocked(account, stanza.from_):
                 continue  # blocked meanwhile (XEP-0191 §3.3)
-            archived = stanza_ids.is_stamped(stanza.children, account.jid)
+            past = Past(account, stanza, row.id)
+            stanza = delayed(stanza, account.jid.domain, timestamp(row.received_at))
             for session in takers:
-                # Who asks the archive itself would get it twice (XEP-0313 §5.1.1).
-                # Unless it came later than the client asked: it may not be in what it was given.
-                if not (archived and row.id <= session.fetches_up_to):
+                # Who asks the archive itself would get it twice. Unless it came later than the client asked: it may
+                # not be in what it was given. Who wanted copies before it took messages was given one.
+                if not past.is_fetched_by(session) and not past.was_copied_to(session):
                     session.deliver(stanza)
             crash_point("mid-hand-out")
 
@@ -214,15 +216,14 @@ class Offline(Component[ComponentConfig]):
             return False
         return True
 
-    def _stamped(self, stanza: Stanza, account: Account, received_at: int) -> Stanza:
-        return delayed(stanza, account.jid.domain, timestamp(received_at))
-
     async def export(self, account: Account) -> Sequence[Element]:
         """All stored messages, the oldest first (XEP-0227 §4.5)."""
         await self.kernel.gate.committed(account.last_ticket)
         rows = await self.kernel.reader.fetch(_FETCH_ALL, {"account": account.id})
         messages = [
-            self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at).to_element()
+            delayed(
+                Stanza.from_element(parse_stored(row.stanza)), account.jid.domain, timestamp(row.received_at)
+            ).to_element()
             for row in rows
         ]
         return [Element("offline-messages", NS.PORTABLE_EXPORT, None, messages)] if messages else []

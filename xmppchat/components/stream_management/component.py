@@ -105,9 +105,9 @@ class StreamManagement(Component[ComponentConfig]):
 
     # --- for the streams (see Manager) -------------------------------------------------------------------------------
 
-    def now(self) -> int:
+    def moment(self) -> int:
         """See :class:`~xmppchat.components.stream_management.managed.Manager`."""
-        return self.kernel.clock.now()
+        return self.kernel.ids.moment()
 
     def unasked(self, managed: Managed) -> None:
         """See :class:`~xmppchat.components.stream_management.managed.Manager`."""
@@ -204,7 +204,7 @@ class StreamManagement(Component[ComponentConfig]):
             self._ended[managed.id] = (event.session.account.jid.bare, managed.handled)
             if len(self._ended) > MAX_ENDED:
                 self._ended.popitem(last=False)
-        hand_back(self.kernel, event.session.account, managed.outstanding(), event.turn)
+        hand_back(self.kernel, event.session, managed.outstanding(), event.turn)
 
     @on(events.AccountDeleted)
     def delete(self, event: events.AccountDeleted) -> None:

@@ -24,7 +24,7 @@ _HEADER_BYTES = 200
 
 
 class Sent(NamedTuple):
-    """A stanza on its way to the client: `to` overrides its header's; `at` is when it was sent, ms since 1970."""
+    """A stanza on its way to the client: `to` overrides its header's; `at` is when it was sent (`Ids.moment`)."""
 
     stanza: Stanza
     to: JID | None
@@ -34,8 +34,8 @@ class Sent(NamedTuple):
 class Manager(Protocol):
     """Who looks after all managed streams."""
 
-    def now(self) -> int:
-        """Wall time, ms since 1970."""
+    def moment(self) -> int:
+        """Now, see :meth:`~xmppchat.core.runtime.Ids.moment`."""
 
     def unasked(self, managed: Managed) -> None:
         """Something was sent for which no acknowledgement was asked yet."""
@@ -176,7 +176,7 @@ class Managed:
 
     def sent(self, stanza: Stanza, to: JID | None) -> None:
         """See :class:`~xmppchat.core.session.Management`."""
-        sent = Sent(stanza, to, self.manager.now())
+        sent = Sent(stanza, to, self.manager.moment())
         if self.is_hibernating:
             self.keep(sent)
             return

@@ -14,7 +14,7 @@ from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 
 #: Of what is written down; another version is not read.
-_VERSION = 1
+_VERSION = 2
 
 
 def save(kernel: Kernel, managed: Managed, turn: Turn) -> None:

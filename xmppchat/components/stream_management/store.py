@@ -121,6 +121,7 @@ def session_to_json(session: Session) -> dict[str, Any]:
     return {
         "resource": session.jid.resource, "peer": session.peer, "connected_at": session.connected_at,
         "lang": session.lang, "priority": session.priority, "takes_messages": session.takes_messages,
+        "takes_since": session.takes_since, "copies_since": session.copies_since,
         "presence": stanza_to_json(session.presence) if session.presence is not None else None,
         "directed": [jid.full for jid in (session.directed or {}).values()] if session.directed is not None else None,
         "is_interested": session.is_interested, "wants_carbons": session.wants_carbons,
@@ -132,6 +133,7 @@ def fill_session(session: Session, state: dict[str, Any]) -> None:
     """Make of `session` what was saved."""
     session.priority = state["priority"]
     session.takes_messages = state["takes_messages"]
+    session.takes_since, session.copies_since = state["takes_since"], state["copies_since"]
     session.presence = stanza_from_json(state["presence"]) if state["presence"] is not None else None
     if state["directed"] is not None:
         session.directed = {jid: JID.parse(jid) for jid in state["directed"]}
