@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from archive_support import JULIET, ROMEO, accounts, ask, connected
-from stream_management_support import SM, ids, log_in, message
+from stream_management_support import ids, log_in, message
 
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
