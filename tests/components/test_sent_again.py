@@ -36,8 +36,11 @@ async def stored(driver: MemoryDriver, body: str, *owners: str) -> list[int]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
+    for _ in range(100_000):
+        if condition():
+            return
         await asyncio.sleep(0)
+    raise AssertionError("it never came to this")
 
 
 class SlowDisk:

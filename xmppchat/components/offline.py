@@ -36,7 +36,7 @@ from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.delay import delayed
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import ServiceUnavailable, StanzaError, StreamError
-from xmppchat.protocol.message_content import is_of_the_moment
+from xmppchat.protocol.message_content import has_text, is_for_copies, is_of_the_moment
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import MalformedAddress, Stanza
 from xmppchat.protocol.xmlreader import parse_stored
@@ -129,7 +129,9 @@ class Offline(Component[ComponentConfig]):
         """Store a message that no session took."""
         stanza, account, turn = passage.stanza, passage.account, passage.turn
         if not is_kept(stanza):
-            return HANDLED  # nobody needs to be told that a chat state was lost
+            if not has_text(stanza) or _has_copies(account, stanza):
+                return HANDLED  # nobody needs to be told that a chat state was lost
+            raise ServiceUnavailable("nobody is there, and the message says that it must not be stored")
         document = stanza.document
         size = len(document)
         stored = account[STORED]
@@ -240,6 +242,11 @@ def _is_one_of(delay: Element, hosts: Collection[str]) -> bool:
         return JID.parse(delay.get("from")).full in hosts
     except InvalidJID:
         return False
+
+
+def _has_copies(account: Account, stanza: Stanza) -> bool:
+    """Whether a device without presence got a carbon: then it was delivered."""
+    return any(one.wants_carbons for one in account.sessions.values()) and is_for_copies(stanza, is_inbound=True)
 
 
 def is_kept(stanza: Stanza) -> bool:

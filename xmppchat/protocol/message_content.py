@@ -101,6 +101,15 @@ def content_of(stanza: Stanza) -> Content:
     return found
 
 
+def has_text(stanza: Stanza) -> bool:
+    """Whether a person can read something in a message, or could if it was decrypted."""
+    for child in stanza.elements():
+        rule = RULES.get(child.namespace, {}).get(child.name)
+        if rule is not None and rule.is_readable:
+            return True
+    return False
+
+
 def is_of_the_moment(stanza: Stanza) -> bool:
     """Whether a message has nothing for somebody who comes later: chat states, or the hint no-store (XEP-0334 §4.1)."""
     is_momentary = True
@@ -148,4 +157,4 @@ def is_for_copies(stanza: Stanza, *, is_inbound: bool, has_reason: bool = False)
     return is_of_im and not is_private_of_room
 
 
-__all__ = ["NOTHING", "RULES", "Content", "content_of", "is_for_copies", "is_of_the_moment"]
+__all__ = ["NOTHING", "RULES", "Content", "content_of", "has_text", "is_for_copies", "is_of_the_moment"]

@@ -6,9 +6,9 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import Integer, bindparam, delete, func, insert, select, update
 
 from xmppchat.core.commit_gate import Write
 from xmppchat.core.services import Reader
@@ -35,8 +35,9 @@ _ONE = (
 )
 _SAVED = (
     select(_streams.id, _streams.handled, _streams.state, _accounts.localpart, _accounts.domain)
-    .where(_streams.state != "", _accounts.id == _streams.account_id)
+    .where(_streams.state != "", _streams.id > bindparam("after"), _accounts.id == _streams.account_id)
     .order_by(_streams.id)
+    .limit(bindparam("most", type_=Integer))
 )
 _NEWEST = select(func.max(_streams.id))
 _OLDER = select(_streams.id).where(_streams.id < bindparam("limit"))
@@ -96,11 +97,20 @@ async def last_handled(reader: Reader, account: JID, previd: str) -> int | None:
     return int(rows[0].handled)
 
 
-async def saved_sessions(reader: Reader) -> Sequence[tuple[int, JID, int, Any]]:
-    """(number, bare JID, handled, state) of all sessions that were saved."""
+class Saved(NamedTuple):
+    """A session that was saved: the number of its stream, its bare JID, how much was handled, its state as JSON."""
+
+    number: int
+    account: JID
+    handled: int
+    state: str
+
+
+async def saved_sessions(reader: Reader, after: int, most: int) -> Sequence[Saved]:
+    """The first sessions that were saved, of streams with a greater number than `after`."""
     return [
-        (row.id, JID.parse(f"{row.localpart}@{row.domain}"), row.handled, json.loads(row.state))
-        for row in await reader.fetch(_SAVED)
+        Saved(row.id, JID.parse(f"{row.localpart}@{row.domain}"), row.handled, row.state)
+        for row in await reader.fetch(_SAVED, {"after": after, "most": most})
     ]
 
 
