@@ -14,6 +14,7 @@ from stream_management_support import ids
 from xmppchat.components.offline import STORED, Offline
 from xmppchat.core.commit_gate import StorageUnavailable, Write, Writer
 from xmppchat.jid import JID
+from xmppchat.protocol.namespaces import NS
 from xmppchat.storage import schema
 from xmppchat.testing.memory import MemoryDriver
 from xmppchat.testing.wire_client import WireClient
@@ -104,3 +105,20 @@ async def test_a_damaged_row_keeps_nobody_from_the_others(driver: MemoryDriver) 
     await driver.server.kernel.settled(turn)
     assert ids(await appears(driver)) == [sent[0], sent[2]]
     assert await rows(driver, schema.offline_messages) == []
+
+
+@pytest.mark.parametrize(("more", "has_copies", "is_refused"), [
+    ("", False, True), ("", True, False), (f"<private xmlns='{NS.CARBONS}'/>", True, True),
+])  # fmt: skip
+async def test_what_must_not_be_stored_is_refused_unless_somebody_got_it(
+    driver: MemoryDriver, more: str, has_copies: bool, is_refused: bool
+) -> None:
+    await accounts(driver)
+    romeo, juliet = await connected(driver, "romeo"), await connected(driver, "juliet", is_available=False)
+    if has_copies:
+        await juliet.request("set", f"<enable xmlns='{NS.CARBONS}'/>")
+    hint = f"<no-store xmlns='{NS.HINTS}'/>"
+    romeo.write(f"<message to='{JULIET}' type='chat' id='m1'><body>Hi</body>{hint}{more}</message>")
+    await driver.settle([])
+    assert [(one.get("id"), one.get("type")) for one in romeo.inbox] == ([("m1", "error")] if is_refused else [])
+    assert len([one for one in juliet.inbox if one.name == "message"]) == (0 if is_refused else 1)
