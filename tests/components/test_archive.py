@@ -229,7 +229,7 @@ async def test_what_is_refused_is_not_in_the_archive_of_who_refuses_it(driver: M
     await driver.settle([])
     assert [one.get("type") for one in romeo.inbox] == ["error"]
     assert (await ask(juliet)).ids == []
-    assert len((await ask(romeo)).ids) == 1
+    assert (await ask(romeo)).bodies == ["x", ""], "what it sent, and the error that answers it"
 
 
 async def test_a_full_mailbox_refuses_only_what_is_not_archived(driver: MemoryDriver) -> None:
