@@ -205,16 +205,25 @@ async def test_nothing_overtakes_what_is_handed_out(driver: MemoryDriver, number
     assert account.id not in left
 
 
-async def test_what_waits_behind_stored_messages_goes_elsewhere_with_its_session(driver: MemoryDriver) -> None:
-    romeo, _ = await log_in(driver, "romeo")
-    phone, _ = await log_in(driver, "juliet")
-    session = driver.server.kernel.router.session(JID.parse(f"{JULIET}/phone"))
+@pytest.mark.parametrize("is_managed", [True, False])
+async def test_what_waits_behind_stored_messages_is_not_lost_with_its_session(
+    driver: MemoryDriver, is_managed: bool
+) -> None:
+    await accounts(driver)
+    romeo = await connected(driver, "romeo")
+    phone: WireClient
+    if is_managed:
+        phone, _ = await log_in(driver, "juliet", "x", is_new=False)
+    else:
+        phone = await connected(driver, "juliet")
+    session = driver.server.kernel.router.session(JID.parse(f"{JULIET}/x"))
     assert session is not None
     session.behind = Behind()
-    await does(driver, romeo, message(JULIET, "m1") + message(f"{JULIET}/phone", "m2"))
+    await does(driver, romeo, message(JULIET, "m1") + message(f"{JULIET}/x", "m2"))
     assert ids(phone) == []
-    driver.server.kernel.end_session(session)
+    await phone.close()
     await driver.settle([])
+    assert ids(phone) == []
     again, _ = await log_in(driver, "juliet", "again", is_new=False, is_available=False)
     await does(driver, again, "<presence/>")
     assert ids(again) == ["m1", "m2"]

@@ -155,12 +155,22 @@ class Offline(Component[ComponentConfig]):
         """A resource can take messages now: give it what waits."""
         account = event.session.account
         if account.is_draining:
-            event.session.behind = Behind()
+            event.session.behind = event.session.behind or Behind()
         elif account[STORED].count:
             account.is_draining = True
             for session in self._takers(account):
-                session.behind = Behind()
+                session.behind = session.behind or Behind()
             self.kernel.tasks.spawn(self._drain(account), name="offline messages")
+
+    @on(events.SessionEnded)
+    def keep_unsent(self, event: events.SessionEnded) -> None:
+        """What waited behind stored messages is stored, too, where nobody else is there (else they have got it)."""
+        session = event.session
+        if session.management is not None or session.account.available_sessions():
+            return
+        for stanza, to in session.take_behind():
+            if to is None and is_kept(stanza):
+                self.kernel.router.fall_back(session.account, stanza, event.turn)
 
     async def _drain(self, account: Account) -> None:
         rest: tuple[int, Stored] | None = None

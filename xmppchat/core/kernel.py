@@ -175,7 +175,6 @@ class Kernel:
         """Unbind `session`: its contacts learn that it is unavailable. Idempotent. `is_good_bye`: its client asked."""
         if session.is_closed:
             return
-        session.release()  # to be given to others, if it cannot be sent
         session.is_closed = True
         session.takes_messages = False
         self.directory.detach(session)

@@ -198,10 +198,13 @@ class Session:
 
     def release(self) -> None:
         """Deliver what waits; from now on nothing does."""
+        for stanza, to in self.take_behind():
+            self.deliver(stanza, to)
+
+    def take_behind(self) -> list[tuple[Stanza, JID | None]]:
+        """What waits, and as what (see :meth:`deliver`); it is forgotten by this, and nothing waits from now on."""
         behind, self.behind = self.behind, None
-        if behind is not None:
-            for stanza, to in behind.messages:
-                self.deliver(stanza, to)
+        return [] if behind is None else behind.messages
 
     def send(self, stanza: Stanza, to: JID | None = None) -> None:
         """Send a stanza past the shaper."""
