@@ -149,7 +149,7 @@ class Pipeline:
         if verdict is not None:
             log.debug("stanza stopped", reason=verdict.reason, stanza=repr(passage.stanza))
             if isinstance(verdict, Refuse):
-                router.bounce(passage.stanza, verdict.error, passage.turn)
+                router.bounce(passage.stanza, verdict.error, passage.turn, was_sent=lane is self._inbound)
             return False
         if lane.copy[kind]:
             _run_open(Stage.COPY, lane.copy[kind], passage)

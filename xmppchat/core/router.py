@@ -83,17 +83,17 @@ class Router:
                 turn.park()
                 self._directory.load(to, lambda account: self._loaded(account, stanza, turn))
 
-    def bounce(self, stanza: Stanza, error: StanzaError, turn: Turn) -> None:
-        """Answer `stanza` with `error`, unless it must not be answered so (RFC 6120 §8.3.1)."""
+    def bounce(self, stanza: Stanza, error: StanzaError, turn: Turn, *, was_sent: bool = True) -> None:
+        """Answer `stanza` with `error`, unless it must not be answered so (RFC 6120 §8.3.1).
+
+        `was_sent`: it is on its way, and may be in the archive of its sender; then so is the answer.
+        """
         answer = stanza.error(error)
         if answer is not None and answer.to is not None:
-            self.reply(answer, turn, about=stanza)
+            self.reply(answer, turn, is_kept=was_sent and stanza.kind == "message" and content_of(stanza).is_kept)
 
-    def reply(self, answer: Stanza, turn: Turn, *, about: Stanza | None = None) -> None:
-        """Send an answer of the server's to whoever asked; an answer is never answered itself.
-
-        The error that answers a message is archived if that one is worth it (`about`).
-        """
+    def reply(self, answer: Stanza, turn: Turn, *, is_kept: bool = False) -> None:
+        """Send an answer of the server's to whoever asked; it is never answered itself. `is_kept`: it is archived."""
         to = answer.to
         assert to is not None
         account = self._directory.find(to.bare)
@@ -102,7 +102,7 @@ class Router:
         if answer.kind == "message" and account.exists:
             passage = Passage(answer, INBOUND, account, turn)
             # The other devices learn of it, too, also when the one that is told is gone.
-            self._pipeline.tell(passage, is_kept=about is not None and content_of(about).is_kept)
+            self._pipeline.tell(passage, is_kept=is_kept)
             answer = passage.stanza
         session = account.sessions.get(to.resource)
         if session is not None:
