@@ -48,7 +48,7 @@ class Router:
 
     def __init__(
         self, hosts: Collection[str], links: Links, directory: Directory, pipeline: Pipeline, tables: Tables,
-        new_turn: Callable[[], Turn],
+        new_turn: Callable[[Session | None], Turn],
     ) -> None:
         self._hosts = frozenset(hosts)
         self._links = links
