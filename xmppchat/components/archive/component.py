@@ -393,11 +393,5 @@ class Archive(Component[ArchiveConfig]):
     async def export(self, account: Account) -> Sequence[Element]:
         """The whole archive, the oldest first (XEP-0227 §4.9)."""
         await self.kernel.gate.committed(self.kernel.gate.last)
-        children: list[Element | str] = []
-        after: int | None = None
-        while True:
-            page = await self._archives.page(account.id, store.Selection(low=after or 0), store.CHUNK)
-            children += filter(None, (results.result(row, "") for row in page.rows))
-            if page.is_complete:
-                return [Element("archive", NS.PORTABLE_ARCHIVE, None, children)] if children else []
-            after = page.rows[-1].id
+        children = await results.everything(self._archives, account.id)
+        return [Element("archive", NS.PORTABLE_ARCHIVE, None, children)] if children else []
