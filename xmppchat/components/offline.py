@@ -1,7 +1,7 @@
 """Offline messages (XEP-0160): what arrives while nobody is there waits, and is handed out at the next login.
 
-While stored messages are handed out, new ones queue behind them, so their order is that of arrival. They are
-deleted after they were sent: a crash in between repeats some, and loses none.
+While stored messages are handed out, new ones wait behind them in memory, so their order is that of arrival. They are
+deleted after they were sent: a crash in between, or a disk that is full, repeats some later, and loses none.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from sqlalchemy import bindparam, delete, func, insert, select
 
 from xmppchat.core import events
@@ -25,18 +26,22 @@ from xmppchat.core.component import (
     stage,
 )
 from xmppchat.core.crash_points import crash_point
+from xmppchat.core.deliveries import Past
 from xmppchat.core.pipeline import HANDLED, Passage
 from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import BlockingService
-from xmppchat.core.session import Session
-from xmppchat.protocol import delay, stanza_ids
+from xmppchat.core.session import Behind, Session
+from xmppchat.protocol import stanza_ids
+from xmppchat.protocol.delay import delayed, stripped
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.errors import ServiceUnavailable
-from xmppchat.protocol.message_content import is_of_the_moment
+from xmppchat.protocol.errors import ServiceUnavailable, StanzaError, StreamError
+from xmppchat.protocol.message_content import has_text, is_for_copies, is_of_the_moment
 from xmppchat.protocol.namespaces import NS
-from xmppchat.protocol.stanza import Stanza
+from xmppchat.protocol.stanza import MalformedAddress, Stanza
 from xmppchat.protocol.xmlreader import parse_stored
 from xmppchat.storage import schema
+
+log = structlog.get_logger(__name__)
 
 #: Messages handed out between two looks at the database.
 _BATCH = 100
@@ -50,6 +55,11 @@ class Stored:
     def __init__(self, count: int, size: int) -> None:
         self.count = count
         self.bytes = size
+
+    def gone(self, others: Stored) -> None:
+        """These are deleted."""
+        self.count -= others.count
+        self.bytes -= others.bytes
 
 
 def _build(account: Account, rows: Sequence[Any]) -> Stored:
@@ -67,7 +77,7 @@ STORED: AccountPart[Stored] = AccountPart(
 _INSERT = insert(schema.offline_messages)
 _FETCH = (
     select(_messages.id, _messages.received_at, _messages.size, _messages.stanza)
-    .where(_messages.account_id == bindparam("account"))
+    .where(_messages.account_id == bindparam("account"), _messages.id > bindparam("after"))
     .order_by(_messages.id)
     .limit(_BATCH)
 )
@@ -105,14 +115,16 @@ class Offline(Component[ComponentConfig]):
     def strip_delay(self, passage: Passage) -> Stanza:
         """A client must not say that this server delayed a stanza (XEP-0203 §4)."""
         hosts = self.kernel.hosts
-        return delay.stripped(passage.stanza, lambda by: by.full in hosts)
+        return stripped(passage.stanza, lambda by: by.full in hosts)
 
     @stage(Stage.FALLBACK, INBOUND)
     def store(self, passage: Passage) -> bool:
         """Store a message that no session took."""
         stanza, account, turn = passage.stanza, passage.account, passage.turn
         if not is_kept(stanza):
-            return HANDLED  # nobody needs to be told that a chat state was lost
+            if not has_text(stanza) or _has_copies(account, stanza):
+                return HANDLED  # nobody needs to be told that a chat state was lost
+            raise ServiceUnavailable("nobody is there, and the message says that it must not be stored")
         document = stanza.document
         size = len(document)
         stored = account[STORED]
@@ -135,58 +147,100 @@ class Offline(Component[ComponentConfig]):
     def hand_out(self, event: events.ResourceAvailable) -> None:
         """A resource can take messages now: give it what waits."""
         account = event.session.account
-        if account[STORED].count and not account.is_draining:
+        if account.is_draining:
+            event.session.behind = event.session.behind or Behind()
+        elif account[STORED].count:
             account.is_draining = True
-            # Behind the presence that called for them.
-            event.turn.effect(self._start_draining, account)
+            for session in self._takers(account):
+                session.behind = session.behind or Behind()
+            self.kernel.tasks.spawn(self._drain(account), name="offline messages")
 
-    def _start_draining(self, account: Account) -> None:
-        self.kernel.tasks.spawn(self._drain(account), name="offline messages")
+    @on(events.SessionEnded)
+    def keep_unsent(self, event: events.SessionEnded) -> None:
+        """What waited behind stored messages is stored, too, where nobody else is there (else they have got it)."""
+        session = event.session
+        if session.management is not None or session.account.available_sessions():
+            return
+        for stanza, to in session.take_behind():
+            if to is None and is_kept(stanza):
+                self.kernel.router.fall_back(session.account, stanza, event.turn)
 
     async def _drain(self, account: Account) -> None:
+        rest: tuple[int, Stored] | None = None
         try:
-            stored = account[STORED]
-            while stored.count and self._takers(account):
-                await self.kernel.gate.committed(account.last_ticket)  # readers see committed rows only
-                rows = await self.kernel.reader.fetch(_FETCH, {"account": account.id})
-                takers = self._takers(account)
-                if not rows or not takers:
-                    break
-                self._send(account, rows, takers)
+            # Behind the presence that called for them; and readers see committed rows only.
+            await self.kernel.gate.committed(self.kernel.gate.last)
+            rest = await self._hand_out_all(account)
         finally:
             account.is_draining = False
+            for session in list(account.sessions.values()):
+                session.release()
+        if rest is not None:
+            await self._delete(account, *rest)
+
+    async def _hand_out_all(self, account: Account) -> tuple[int, Stored] | None:
+        """Send what is stored. Returns what is to be deleted yet: up to which id, and how much that is."""
+        last, handed_out = 0, Stored(0, 0)
+        while self._takers(account):
+            if account.is_stale:
+                await self.kernel.directory.get(account.jid)  # what is counted is what is on disk
+            rows = await self.kernel.reader.fetch(_FETCH, {"account": account.id, "after": last})
+            takers = self._takers(account)
+            if not takers:
+                break
+            if rows:
+                last = rows[-1].id
+                self._send(account, rows, takers)
+                handed_out.count += len(rows)
+                handed_out.bytes += sum(row.size for row in rows)
+            if len(rows) < _BATCH:
+                break  # nobody has to wait until these are deleted
+            if await self._delete(account, last, handed_out):
+                handed_out = Stored(0, 0)
+        return (last, handed_out) if handed_out.count else None
 
     def _takers(self, account: Account) -> list[Session]:
         return [session for session in account.sessions.values() if session.takes_messages]
 
     def _send(self, account: Account, rows: Sequence[Any], takers: list[Session]) -> None:
         for row in rows:
-            stanza = self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at)
+            try:
+                stanza = Stanza.from_element(parse_stored(row.stanza))
+            except (StreamError, MalformedAddress):
+                log.warning("a stored message is damaged and was left out", account=account.jid.bare, row=row.id)
+                continue
             if stanza.from_ is not None and self._blocking.is_blocked(account, stanza.from_):
                 continue  # blocked meanwhile (XEP-0191 §3.3)
-            archived = stanza_ids.is_stamped(stanza.children, account.jid)
+            past = Past(account, stanza, row.id)
+            stanza = delayed(stanza, account.jid.domain, timestamp(row.received_at))
             for session in takers:
-                # Who asks the archive itself would get it twice (XEP-0313 §5.1.1).
-                # Unless it came later than the client asked: it may not be in what it was given.
-                if not (archived and row.id <= session.fetches_up_to):
-                    session.deliver(stanza)
+                # Who asks the archive itself would get it twice. Unless it came later than the client asked: it may
+                # not be in what it was given. Who wanted copies before it took messages was given one.
+                if not past.is_fetched_by(session) and not past.was_copied_to(session):
+                    session.deliver_first(stanza)
             crash_point("mid-hand-out")
-        stored = account[STORED]
-        stored.count -= len(rows)
-        stored.bytes -= sum(row.size for row in rows)
-        turn = self.kernel.new_turn()
-        turn.write(account, _DELETE, {"account": account.id, "last": rows[-1].id})
-        turn.commit()
 
-    def _stamped(self, stanza: Stanza, account: Account, received_at: int) -> Stanza:
-        return delay.delayed(stanza, account.jid.domain, timestamp(received_at))
+    async def _delete(self, account: Account, last: int, handed_out: Stored) -> bool:
+        """Delete what was sent, up to the id `last`. Where that fails it is done with the next ones."""
+        turn = self.kernel.new_turn()
+        turn.write(account, _DELETE, {"account": account.id, "last": last})
+        turn.effect(account[STORED].gone, handed_out)
+        try:
+            await self.kernel.settled(turn)
+        except StanzaError as error:
+            log.warning("messages that were handed out are still stored: they may be sent again",
+                        account=account.jid.bare, reason=error.text)
+            return False
+        return True
 
     async def export(self, account: Account) -> Sequence[Element]:
         """All stored messages, the oldest first (XEP-0227 §4.5)."""
         await self.kernel.gate.committed(account.last_ticket)
         rows = await self.kernel.reader.fetch(_FETCH_ALL, {"account": account.id})
         messages = [
-            self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at).to_element()
+            delayed(
+                Stanza.from_element(parse_stored(row.stanza)), account.jid.domain, timestamp(row.received_at)
+            ).to_element()
             for row in rows
         ]
         return [Element("offline-messages", NS.PORTABLE_EXPORT, None, messages)] if messages else []
@@ -195,6 +249,11 @@ class Offline(Component[ComponentConfig]):
     def delete(self, event: events.AccountDeleted) -> None:
         """Its messages go with an account."""
         event.turn.write(event.account, _DELETE_ALL, {"account": event.account.id})
+
+
+def _has_copies(account: Account, stanza: Stanza) -> bool:
+    """Whether a device without presence got a carbon: then it was delivered."""
+    return any(one.wants_carbons for one in account.sessions.values()) and is_for_copies(stanza, is_inbound=True)
 
 
 def is_kept(stanza: Stanza) -> bool:

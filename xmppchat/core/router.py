@@ -25,6 +25,7 @@ from xmppchat.protocol.errors import (
     ServiceUnavailable,
     StanzaError,
 )
+from xmppchat.protocol.message_content import content_of
 from xmppchat.protocol.stanza import Stanza
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Router:
 
     def __init__(
         self, hosts: Collection[str], links: Links, directory: Directory, pipeline: Pipeline, tables: Tables,
-        new_turn: Callable[[], Turn],
+        new_turn: Callable[[Session | None], Turn],
     ) -> None:
         self._hosts = frozenset(hosts)
         self._links = links
@@ -92,14 +93,17 @@ class Router:
                 turn.park()
                 self._directory.load(to, lambda account: self._loaded(account, stanza, turn))
 
-    def bounce(self, stanza: Stanza, error: StanzaError, turn: Turn) -> None:
-        """Answer `stanza` with `error`, unless it must not be answered so (RFC 6120 §8.3.1)."""
+    def bounce(self, stanza: Stanza, error: StanzaError, turn: Turn, *, was_sent: bool = True) -> None:
+        """Answer `stanza` with `error`, unless it must not be answered so (RFC 6120 §8.3.1).
+
+        `was_sent`: it is on its way, and may be in the archive of its sender; then so is the answer.
+        """
         answer = stanza.error(error)
         if answer is not None and answer.to is not None:
-            self.reply(answer, turn)
+            self.reply(answer, turn, is_kept=was_sent and stanza.kind == "message" and content_of(stanza).is_kept)
 
-    def reply(self, answer: Stanza, turn: Turn) -> None:
-        """Send an answer of the server's to whoever asked; an answer is never answered itself."""
+    def reply(self, answer: Stanza, turn: Turn, *, is_kept: bool = False) -> None:
+        """Send an answer of the server's to whoever asked; it is never answered itself. `is_kept`: it is archived."""
         to = answer.to
         assert to is not None
         target = self.resolve(to)
@@ -109,13 +113,19 @@ class Router:
         if target is Target.LOCAL_SERVICE and answer.kind == "iq":
             self.iq.to_server(answer, turn)  # the server asked itself
             return
-        session = self.session(to)
+        account = self._directory.find(to.bare)
+        if account is None:
+            return
+        if answer.kind == "message" and account.exists:
+            passage = Passage(answer, INBOUND, account, turn)
+            # The other devices learn of it, too, also when the one that is told is gone.
+            self._pipeline.tell(passage, is_kept=is_kept)
+            answer = passage.stanza
+        session = account.sessions.get(to.resource)
         if session is not None:
             if answer.kind == "iq":
                 session.take_request(answer.from_, answer.id)  # it has its answer, and gets no other
             turn.effect(session.deliver, answer)
-            if answer.kind == "message":
-                self._pipeline.copy(Passage(answer, INBOUND, session.account, turn))
 
     def session(self, jid: JID) -> Session | None:
         """The local session with this full JID."""
@@ -172,7 +182,8 @@ class Router:
             link.deliver(stanza)
         elif stanza.kind != "presence" or stanza.type != "probe":  # nobody sent a probe who could be told
             # RFC 6120 §8.3.3.16: it is known and does not answer.
-            turn = self._new_turn()
+            # As of the sender's session: what it is told stays in order, though some of it is archived first.
+            turn = self._new_turn(self.session(stanza.from_) if stanza.from_ is not None else None)
             self.bounce(stanza, RemoteServerTimeout(f"{to.domain} is not connected at the moment"), turn)
             turn.commit()
 

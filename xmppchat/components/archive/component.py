@@ -45,7 +45,7 @@ from xmppchat.components.archive.conversations import DELETE_MARKS, ReadMarks, c
 from xmppchat.components.archive.ends import Ends
 from xmppchat.components.archive.policy import EVERYTHING, judge
 from xmppchat.components.archive.preferences import PREFERENCES
-from xmppchat.components.archive.resends import Window, message_id
+from xmppchat.components.archive.resends import LostSessions, Window, message_id
 from xmppchat.components.archive.retractions import Retractions
 from xmppchat.components.archive.slots import QuerySlots
 from xmppchat.components.archive.upkeep import Upkeep
@@ -72,7 +72,7 @@ from xmppchat.core.component import (
 )
 from xmppchat.core.crash_points import crash_point
 from xmppchat.core.pipeline import Archived, NotArchived, Passage
-from xmppchat.core.runtime import timestamp
+from xmppchat.core.runtime import time_of, timestamp
 from xmppchat.core.services import ArchivedMessage, ArchiveService, Conversation, RosterService
 from xmppchat.core.session import Session
 from xmppchat.jid import JID
@@ -113,7 +113,7 @@ class Archive(Component[ArchiveConfig]):
     )
     features = (
         Feature(NS.ARCHIVE, at=ACCOUNT), Feature(NS.ARCHIVE_EXTENDED, at=ACCOUNT), Feature(NS.STANZA_IDS, at=ACCOUNT),
-        Feature(NS.RETRACT_TOMBSTONE, at=ACCOUNT),
+        Feature(NS.RETRACT, at=ACCOUNT), Feature(NS.RETRACT_TOMBSTONE, at=ACCOUNT),
     )
     provides = (ArchiveService,)
     requires = (RosterService,)
@@ -127,6 +127,7 @@ class Archive(Component[ArchiveConfig]):
         self._ends = Ends(self._archives, self.kernel.gate)
         self._upkeep = Upkeep(self.kernel, self._ends.deleted)
         self._marks = ReadMarks(self.kernel)
+        self._lost = LostSessions()
         self._retractions = Retractions(self.kernel)
         self._form = query.form()
         self._hosts = frozenset(self.kernel.hosts)
@@ -201,7 +202,7 @@ class Archive(Component[ArchiveConfig]):
         crash_point("before-archive")
         number = self.kernel.ids.sortable()
         if content.is_retraction:
-            at = query.time_of(number)
+            at = time_of(number)
             passage.turn.effect(self._retractions.note, account.id, peer.bare, flags, stanza, at)
         passage.turn.write(None, store.INSERT, {
             "id": number, "account_id": account.id, "flags": flags | store.READABLE if content.is_readable else flags,
@@ -298,11 +299,12 @@ class Archive(Component[ArchiveConfig]):
     @on(events.ResourceBound)
     def watch(self, event: events.ResourceBound) -> None:
         """It may send again what another one sent (reliability.md C2); a session that is resumed is no new one."""
-        event.session.intake = Window(self.kernel, event.session)
+        event.session.intake = Window(self.kernel, event.session, self._lost)
 
     @on(events.SessionEnded)
     def forget(self, event: events.SessionEnded) -> None:
         """It asks and sends nothing any more. It and its window know each other: a cut frees both at once."""
+        self._lost.ended(event.session, is_good_bye=event.is_good_bye)
         self._slots.forget(event.session)
         event.session.intake = None
 
@@ -343,7 +345,7 @@ class Archive(Component[ArchiveConfig]):
         )
         return [
             ArchivedMessage(
-                stanza_ids.text_of(row.id), query.time_of(row.id), Stanza.from_element(parse_stored(row.stanza))
+                stanza_ids.text_of(row.id), time_of(row.id), Stanza.from_element(parse_stored(row.stanza))
             )
             for row in page.rows if results.message_text(row) is not None
         ]
@@ -385,17 +387,11 @@ class Archive(Component[ArchiveConfig]):
         count, first, last, size = await self._archives.statistics(account.id)
         moments = {"oldest": first, "newest": last}
         return {"messages": count, "bytes": size} | {
-            name: timestamp(query.time_of(number)) if number else "" for name, number in moments.items()
+            name: timestamp(time_of(number)) if number else "" for name, number in moments.items()
         }
 
     async def export(self, account: Account) -> Sequence[Element]:
         """The whole archive, the oldest first (XEP-0227 §4.9)."""
         await self.kernel.gate.committed(self.kernel.gate.last)
-        children: list[Element | str] = []
-        after: int | None = None
-        while True:
-            page = await self._archives.page(account.id, store.Selection(low=after or 0), store.CHUNK)
-            children += filter(None, (results.result(row, "") for row in page.rows))
-            if page.is_complete:
-                return [Element("archive", NS.PORTABLE_ARCHIVE, None, children)] if children else []
-            after = page.rows[-1].id
+        children = await results.everything(self._archives, account.id)
+        return [Element("archive", NS.PORTABLE_ARCHIVE, None, children)] if children else []
