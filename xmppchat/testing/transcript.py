@@ -19,8 +19,8 @@ Above the steps:
 
 - the first comment is the title; the sections that decide follow as comments,
 - ``memory only``: it moves the clock, which no server outside this process lets us do,
-- ``with ids``: it speaks of stanza ids (XEP-0359), so one that is not shown must not be there. A transcript that shows a
-  ``<stanza-id/>`` anywhere does so anyway; in others, those that archives give to their owners are not looked at,
+- ``with ids``: it speaks of stanza ids (XEP-0359), so one that is not shown must not be there. A transcript that shows
+  one anywhere does so anyway; in others, those that archives give to their owners are not looked at,
 - ``[Client] account`` or ``[Client] account/resource`` with flags: ``offline`` (only the account is there),
   ``unavailable`` (logged in, no presence), ``interested`` (asked for the roster), ``carbons`` (enabled them, XEP-0280),
   ``priority=N``, ``lang=xx`` (of its stream), ``stream`` (no account, only a secure stream that awaits
