@@ -1,4 +1,4 @@
-"""Clients that take nothing (F-07, limits 19, 20): memory stays bounded, others are served, no archived message is lost."""
+"""Clients that take nothing (F-07, limits 19, 20): memory is bounded, others are served, what is archived is there."""
 
 from __future__ import annotations
 
