@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmppchat.components import BUILTIN, carbons
-from xmppchat.components.carbons import is_eligible, wrap
+from xmppchat.components.carbons import wrap
 from xmppchat.core.component import INBOUND, OUTBOUND, Component, ComponentConfig, Direction, Stage, stage
 from xmppchat.core.pipeline import Archived, NotArchived, Passage
 from xmppchat.jid import JID
 from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.element import Element
+from xmppchat.protocol.message_content import is_for_copies
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.server import Server
@@ -260,4 +261,5 @@ def test_what_is_eligible(kind: str, payloads: list[str], sender: str, direction
         "<no-copy" in held,
         of_room and plain_x,
     ]
-    assert is_eligible(Stanza.from_element(element), direction) == (any(rules) and not any(never))
+    found = is_for_copies(Stanza.from_element(element), is_inbound=direction is INBOUND)
+    assert found == (any(rules) and not any(never))

@@ -45,16 +45,12 @@ from xmppchat.jid import JID
 from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import NotAllowed
+from xmppchat.protocol.message_content import is_for_copies
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 
 #: Copied messages of all accounts that are remembered, so that an error that answers one is copied, too.
 MAX_REMEMBERED = 20_000
-
-#: Payloads of instant messaging that make a message eligible whatever else it holds (§6.1).
-_OF_IM = frozenset({
-    NS.RECEIPTS, NS.CHAT_STATES, NS.CHAT_MARKERS, NS.CONFERENCE, NS.JINGLE_MESSAGE, NS.JINGLE_MESSAGE_1,
-})  # fmt: skip
 
 
 class Carbons(Component[ComponentConfig]):
@@ -77,12 +73,15 @@ class Carbons(Component[ComponentConfig]):
     def enable(self, request: IqRequest) -> None:
         """Copies come to this session from now on."""
         # COMPAT(Converse, 2026): it asks the domain, where the feature is, and not its account.
-        _own_session(request).wants_carbons = True
+        session = _own_session(request)
+        if not session.wants_carbons:
+            session.wants_carbons, session.copies_since = True, self.kernel.ids.sortable()
 
     @iq_set(NS.CARBONS, "disable", at=SERVER | ACCOUNT)
     def disable(self, request: IqRequest) -> None:
         """No more copies."""
-        _own_session(request).wants_carbons = False
+        session = _own_session(request)
+        session.wants_carbons, session.copies_since = False, 0
 
     # --- copies ------------------------------------------------------------------------------------------------------
 
@@ -143,8 +142,8 @@ class Carbons(Component[ComponentConfig]):
             answered = _trace(passage.account, direction, peer, stanza.id)
             if not (is_archived or (stanza.id and answered in self._copied)):
                 return False
-            return is_eligible(stanza, direction, has_reason=True)
-        if not is_eligible(stanza, direction, has_reason=is_archived):
+            return is_for_copies(stanza, is_inbound=direction is INBOUND, has_reason=True)
+        if not is_for_copies(stanza, is_inbound=direction is INBOUND, has_reason=is_archived):
             return False
         if stanza.id:
             opposite = INBOUND if direction is OUTBOUND else OUTBOUND
@@ -152,34 +151,6 @@ class Carbons(Component[ComponentConfig]):
             if len(self._copied) > MAX_REMEMBERED:
                 del self._copied[next(iter(self._copied))]
         return True
-
-
-def is_eligible(stanza: Stanza, direction: Direction, *, has_reason: bool = False) -> bool:
-    """Whether a message is one for carbons by what it holds (§6.1).
-
-    `has_reason`: there is a reason already (it is archived, or an error that answers a message which was copied), and
-    the question is what speaks against it.
-    """
-    kind = stanza.message_type
-    if kind == "groupchat" or kind == "headline":
-        return False
-    is_of_im = has_reason or kind == "chat"
-    is_private_of_room = False
-    for child in stanza.elements():
-        namespace, name = child.namespace, child.name
-        if namespace == NS.CARBONS:
-            return False  # <private/>; or it says to be a carbon itself (reliability.md V-26)
-        if namespace == NS.HINTS:
-            if name == "no-copy":
-                return False
-        elif namespace == NS.MUC_USER and name == "x":
-            if child.find("invite") is not None:
-                is_of_im = True
-            elif direction is INBOUND and stanza.from_ is not None and stanza.from_.resource:
-                is_private_of_room = True  # the room tells each device that joined
-        elif namespace in _OF_IM or (name == "body" and namespace == NS.CLIENT and kind == "normal"):
-            is_of_im = True
-    return is_of_im and not is_private_of_room
 
 
 def wrap(name: str, stanza: Stanza, account: JID) -> Stanza:
@@ -217,4 +188,4 @@ def _trace(account: Account, direction: Direction, peer: JID, id: str) -> int:
     return hash((account.jid.bare, direction, peer.bare, id))
 
 
-__all__ = ["Carbons", "is_eligible", "wrap"]
+__all__ = ["Carbons", "wrap"]

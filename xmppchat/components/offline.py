@@ -1,7 +1,7 @@
 """Offline messages (XEP-0160): what arrives while nobody is there waits, and is handed out at the next login.
 
 While stored messages are handed out, new ones queue behind them, so their order is that of arrival. They are
-deleted after they were sent: a crash in between repeats some, and loses none.
+deleted after they were sent: a crash in between, or a disk that is full, repeats some later, and loses none.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import structlog
 from sqlalchemy import bindparam, delete, func, insert, select
 
 from xmppchat.core import events
@@ -25,6 +26,7 @@ from xmppchat.core.component import (
     stage,
 )
 from xmppchat.core.crash_points import crash_point
+from xmppchat.core.deliveries import Past
 from xmppchat.core.pipeline import HANDLED, Passage
 from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import BlockingService
@@ -33,12 +35,14 @@ from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.delay import delayed
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.errors import ServiceUnavailable
-from xmppchat.protocol.message_content import is_of_the_moment
+from xmppchat.protocol.errors import ServiceUnavailable, StanzaError, StreamError
+from xmppchat.protocol.message_content import has_text, is_for_copies, is_of_the_moment
 from xmppchat.protocol.namespaces import NS
-from xmppchat.protocol.stanza import Stanza
+from xmppchat.protocol.stanza import MalformedAddress, Stanza
 from xmppchat.protocol.xmlreader import parse_stored
 from xmppchat.storage import schema
+
+log = structlog.get_logger(__name__)
 
 #: Messages handed out between two looks at the database.
 _BATCH = 100
@@ -52,6 +56,11 @@ class Stored:
     def __init__(self, count: int, size: int) -> None:
         self.count = count
         self.bytes = size
+
+    def gone(self, others: Stored) -> None:
+        """These are deleted."""
+        self.count -= others.count
+        self.bytes -= others.bytes
 
 
 def _build(account: Account, rows: Sequence[Any]) -> Stored:
@@ -69,7 +78,7 @@ STORED: AccountPart[Stored] = AccountPart(
 _INSERT = insert(schema.offline_messages)
 _FETCH = (
     select(_messages.id, _messages.received_at, _messages.size, _messages.stanza)
-    .where(_messages.account_id == bindparam("account"))
+    .where(_messages.account_id == bindparam("account"), _messages.id > bindparam("after"))
     .order_by(_messages.id)
     .limit(_BATCH)
 )
@@ -120,7 +129,9 @@ class Offline(Component[ComponentConfig]):
         """Store a message that no session took."""
         stanza, account, turn = passage.stanza, passage.account, passage.turn
         if not is_kept(stanza):
-            return HANDLED  # nobody needs to be told that a chat state was lost
+            if not has_text(stanza) or _has_copies(account, stanza):
+                return HANDLED  # nobody needs to be told that a chat state was lost
+            raise ServiceUnavailable("nobody is there, and the message says that it must not be stored")
         document = stanza.document
         size = len(document)
         stored = account[STORED]
@@ -153,14 +164,23 @@ class Offline(Component[ComponentConfig]):
 
     async def _drain(self, account: Account) -> None:
         try:
-            stored = account[STORED]
-            while stored.count and self._takers(account):
-                await self.kernel.gate.committed(account.last_ticket)  # readers see committed rows only
-                rows = await self.kernel.reader.fetch(_FETCH, {"account": account.id})
+            last, handed_out = 0, Stored(0, 0)
+            while self._takers(account):
+                ticket = account.last_ticket
+                await self.kernel.gate.committed(ticket)  # readers see committed rows only
+                if account.is_stale:
+                    await self.kernel.directory.get(account.jid)  # what is counted is what is on disk
+                rows = await self.kernel.reader.fetch(_FETCH, {"account": account.id, "after": last})
                 takers = self._takers(account)
-                if not rows or not takers:
+                if not takers or (not rows and account.last_ticket == ticket):
                     break
-                self._send(account, rows, takers)
+                if rows:
+                    last = rows[-1].id
+                    self._send(account, rows, takers)
+                    handed_out.count += len(rows)
+                    handed_out.bytes += sum(row.size for row in rows)
+                    if await self._delete(account, last, handed_out):
+                        handed_out = Stored(0, 0)
         finally:
             account.is_draining = False
 
@@ -169,32 +189,43 @@ class Offline(Component[ComponentConfig]):
 
     def _send(self, account: Account, rows: Sequence[Any], takers: list[Session]) -> None:
         for row in rows:
-            stanza = self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at)
+            try:
+                stanza = Stanza.from_element(parse_stored(row.stanza))
+            except (StreamError, MalformedAddress):
+                log.warning("a stored message is damaged and was left out", account=account.jid.bare, row=row.id)
+                continue
             if stanza.from_ is not None and self._blocking.is_blocked(account, stanza.from_):
                 continue  # blocked meanwhile (XEP-0191 §3.3)
-            archived = stanza_ids.is_stamped(stanza.children, account.jid)
+            past = Past(account, stanza, row.id)
+            stanza = delayed(stanza, account.jid.domain, timestamp(row.received_at))
             for session in takers:
-                # Who asks the archive itself would get it twice (XEP-0313 §5.1.1).
-                # Unless it came later than the client asked: it may not be in what it was given.
-                if not (archived and row.id <= session.fetches_up_to):
+                # Who asks the archive itself would get it twice. Unless it came later than the client asked: it may
+                # not be in what it was given. Who wanted copies before it took messages was given one.
+                if not past.is_fetched_by(session) and not past.was_copied_to(session):
                     session.deliver(stanza)
             crash_point("mid-hand-out")
-        stored = account[STORED]
-        stored.count -= len(rows)
-        stored.bytes -= sum(row.size for row in rows)
-        turn = self.kernel.new_turn()
-        turn.write(account, _DELETE, {"account": account.id, "last": rows[-1].id})
-        turn.commit()
 
-    def _stamped(self, stanza: Stanza, account: Account, received_at: int) -> Stanza:
-        return delayed(stanza, account.jid.domain, timestamp(received_at))
+    async def _delete(self, account: Account, last: int, handed_out: Stored) -> bool:
+        """Delete what was sent, up to the id `last`. Where that fails it is done with the next ones."""
+        turn = self.kernel.new_turn()
+        turn.write(account, _DELETE, {"account": account.id, "last": last})
+        turn.effect(account[STORED].gone, handed_out)
+        try:
+            await self.kernel.settled(turn)
+        except StanzaError as error:
+            log.warning("messages that were handed out are still stored: they may be sent again",
+                        account=account.jid.bare, reason=error.text)
+            return False
+        return True
 
     async def export(self, account: Account) -> Sequence[Element]:
         """All stored messages, the oldest first (XEP-0227 §4.5)."""
         await self.kernel.gate.committed(account.last_ticket)
         rows = await self.kernel.reader.fetch(_FETCH_ALL, {"account": account.id})
         messages = [
-            self._stamped(Stanza.from_element(parse_stored(row.stanza)), account, row.received_at).to_element()
+            delayed(
+                Stanza.from_element(parse_stored(row.stanza)), account.jid.domain, timestamp(row.received_at)
+            ).to_element()
             for row in rows
         ]
         return [Element("offline-messages", NS.PORTABLE_EXPORT, None, messages)] if messages else []
@@ -211,6 +242,11 @@ def _is_one_of(delay: Element, hosts: Collection[str]) -> bool:
         return JID.parse(delay.get("from")).full in hosts
     except InvalidJID:
         return False
+
+
+def _has_copies(account: Account, stanza: Stanza) -> bool:
+    """Whether a device without presence got a carbon: then it was delivered."""
+    return any(one.wants_carbons for one in account.sessions.values()) and is_for_copies(stanza, is_inbound=True)
 
 
 def is_kept(stanza: Stanza) -> bool:

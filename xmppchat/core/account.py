@@ -6,6 +6,7 @@ account with sessions stays; others are a bounded cache (see :mod:`xmppchat.core
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -35,16 +36,50 @@ class AccountPart(Generic[PartT]):
         self.build = build
 
 
+class Unbegun:
+    """A stanza of `session` that came and is not begun: something looks at it, or its recipient is being loaded."""
+
+    __slots__ = ("_over", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._over: asyncio.Event | None = None  # made where somebody waits
+        account = session.account
+        if account.unbegun is None:
+            account.unbegun = {self}
+        else:
+            account.unbegun.add(self)
+
+    def end(self) -> None:
+        """It is begun (its writes are on their way), or never will be."""
+        account = self.session.account
+        if account.unbegun is not None:
+            account.unbegun.discard(self)
+            if not account.unbegun:
+                account.unbegun = None  # as nearly always
+        if self._over is not None:
+            self._over.set()
+
+    async def over(self) -> None:
+        """Return when it is no more. Who is unbegun itself waits for those before it only."""
+        if self in (self.session.account.unbegun or ()):
+            if self._over is None:
+                self._over = asyncio.Event()
+            await self._over.wait()
+
+
 class Account:
     """State of one bare JID. `id` is the key in the database, 0 where no such account exists.
 
     `sessions` are the bound resources; `last_ticket` the newest ticket that changes this account. While
     `is_draining`, stored messages are being handed out and new ones queue behind them. `rates` bounds what all its
-    sessions together send, from the first one on; None where nothing does.
+    sessions together send, from the first one on; None where nothing does. `unbegun`: see there; as many as its
+    sessions may have under way.
     """
 
     __slots__ = (
         "id", "is_disabled", "is_draining", "is_stale", "jid", "last_ticket", "mailbox", "parts", "rates", "sessions",
+        "unbegun",
     )  # fmt: skip
 
     def __init__(self, jid: JID, account_id: int, *, is_disabled: bool = False) -> None:
@@ -58,11 +93,17 @@ class Account:
         self.parts: dict[AccountPart[Any], Any] = {}
         self.mailbox = Mailbox()
         self.rates: Rates | None = None
+        self.unbegun: set[Unbegun] | None = None
 
     @property
     def exists(self) -> bool:
         """Whether there is such an account."""
         return self.id != 0
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether something is under way for it that needs this very object."""
+        return self.is_draining or self.mailbox.is_busy
 
     def __getitem__(self, part: AccountPart[PartT]) -> PartT:
         return cast(PartT, self.parts[part])

@@ -1,12 +1,15 @@
 """Directory: which accounts are in memory, and loading of those that are not, many in one query.
 
 Accounts with sessions, work or open tickets stay; the others are a bounded cache, names without an account included.
+There is one object for an account as long as it is in memory, and its sessions are found there: it must not be dropped
+while somebody may yet bind one to it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -24,6 +27,8 @@ log = structlog.get_logger(__name__)
 CACHE_SIZE = 10_000
 #: Accounts loaded by one query.
 BATCH = 500
+#: Accounts that are looked at behind each such load, whether they can go: more than it brought, so it keeps up.
+_LOOKS = 2 * BATCH
 
 OnLoaded = Callable[[Account | None], object]
 
@@ -43,6 +48,7 @@ class Directory:
         self._account_query = account_query
         self._parts = tuple(parts)
         self._accounts: dict[str, Account] = {}
+        self._idle: OrderedDict[str, Account] = OrderedDict()  # those without sessions, the longest so first
         self._wanted: dict[str, tuple[JID, list[OnLoaded]]] = {}
         self._is_loading = False
         self._forgotten: set[str] = set()  # while a batch was being read
@@ -100,9 +106,24 @@ class Directory:
         for account in list(self._accounts.values()):
             yield from list(account.sessions.values())
 
+    def attach(self, session: Session) -> None:
+        """`session` is one of its account's from now on."""
+        account = session.account
+        account.sessions[session.jid.resource] = session
+        self._idle.pop(account.jid.bare, None)
+
+    def detach(self, session: Session) -> None:
+        """`session` has ended; where another one has its resource, that one stays."""
+        account = session.account
+        if account.sessions.get(session.jid.resource) is session:
+            del account.sessions[session.jid.resource]
+            if not account.sessions and self._accounts.get(account.jid.bare) is account:
+                self._idle[account.jid.bare] = account
+
     def forget(self, bare: str) -> None:
         """The account was created or deleted: what is known of it is void."""
         self._accounts.pop(bare, None)
+        self._idle.pop(bare, None)
         self._forgotten.add(bare)
 
     async def _load_wanted(self) -> None:
@@ -118,7 +139,9 @@ class Directory:
                     _, callbacks = self._wanted.pop(bare)
                     account = loaded.get(bare)
                     for callback in callbacks:
-                        callback(account)
+                        _call(callback, account)
+                # Only now: who binds a session to one of these has done so.
+                self._trim(batch)
         finally:
             self._is_loading = False
 
@@ -148,7 +171,9 @@ class Directory:
         for bare, account in loaded.items():
             account.is_stale = False
             self._accounts[bare] = account
-        self._trim()
+            if not account.sessions:
+                self._idle[bare] = account
+                self._idle.move_to_end(bare)
         return loaded
 
     def _place(self, jid: JID, row: Any) -> Account:
@@ -171,14 +196,22 @@ class Directory:
             for account in accounts:
                 account.parts[part] = part.build(account, by_account.get(account.id, ()))
 
-    def _trim(self) -> None:
-        excess = len(self._accounts) - CACHE_SIZE
-        if excess <= 0:
-            return
-        for bare, account in list(self._accounts.items()):
-            if account.sessions or account.mailbox.is_busy or account.last_ticket > self._gate.settled:
-                continue
-            del self._accounts[bare]
-            excess -= 1
-            if excess <= 0:
+    def _trim(self, just_loaded: Collection[str]) -> None:
+        idle = self._idle
+        for _ in range(min(_LOOKS, len(idle))):
+            if len(idle) <= CACHE_SIZE:
                 return
+            bare, account = idle.popitem(last=False)
+            if account.sessions:
+                continue  # it comes back here with the end of the last one
+            if bare in just_loaded or account.is_at_work or account.last_ticket > self._gate.settled:
+                idle[bare] = account
+            else:
+                del self._accounts[bare]
+
+
+def _call(on_loaded: OnLoaded, account: Account | None) -> None:
+    try:
+        on_loaded(account)
+    except Exception:  # a bug: the others, who wait for the same load, go on
+        log.exception("what waited for an account failed", account=repr(account))

@@ -85,10 +85,11 @@ class SessionRestored:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """A session is gone: closed by its client, replaced, or its connection was lost."""
+    """A session is gone: replaced, ended by the server, or its connection was lost; `is_good_bye`: its client left."""
 
     session: Session
     turn: Turn
+    is_good_bye: bool = False
 
 
 @dataclass(frozen=True, slots=True)

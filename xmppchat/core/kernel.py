@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import structlog
 
 from xmppchat.core import events, tables
+from xmppchat.core.account import Unbegun
 from xmppchat.core.commit_gate import CommitGate, Writer
 from xmppchat.core.component import OUTBOUND, Component
 from xmppchat.core.config import ServerConfig
@@ -21,7 +22,7 @@ from xmppchat.core.pipeline import Passage, Pipeline
 from xmppchat.core.router import Router
 from xmppchat.core.runtime import Clock, Ids, Tasks
 from xmppchat.core.services import Reader, Services
-from xmppchat.core.session import Session
+from xmppchat.core.session import Intake, Session
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
@@ -159,7 +160,7 @@ class Kernel:
         if old is not None:
             old.close(StreamConflict("the same resource was bound by a newer connection"))
             self.end_session(old)
-        session.account.sessions[session.jid.resource] = session
+        self.directory.attach(session)
         self.emit(events.ResourceBound(session))
 
     def lose_session(self, session: Session) -> None:
@@ -170,17 +171,15 @@ class Kernel:
         session.move(Hibernation(self, session))
         self.emit(events.SessionHibernated(session))
 
-    def end_session(self, session: Session) -> None:
-        """Unbind `session`: its contacts learn that it is unavailable. Idempotent."""
+    def end_session(self, session: Session, *, is_good_bye: bool = False) -> None:
+        """Unbind `session`: its contacts learn that it is unavailable. Idempotent. `is_good_bye`: its client asked."""
         if session.is_closed:
             return
         session.is_closed = True
         session.takes_messages = False
-        account = session.account
-        if account.sessions.get(session.jid.resource) is session:
-            del account.sessions[session.jid.resource]
+        self.directory.detach(session)
         turn = self.new_turn(session)
-        self.emit(events.SessionEnded(session, turn))
+        self.emit(events.SessionEnded(session, turn, is_good_bye))
         turn.commit()
 
     # --- what clients send ------------------------------------------------------------------------------------------
@@ -203,38 +202,46 @@ class Kernel:
         if not stanza.lang:
             stanza.lang = session.lang  # RFC 6120 §4.7.4
         number = 0 if management is None else management.received()
-        intake = session.intake
-        if intake is not None and intake.take(
-            stanza, lambda is_new: self._taken(session, stanza, number, is_new=is_new)
-        ):
-            session.hold()
-        else:
+        if session.intake is None or not self._is_kept(session.intake, session, stanza, number):
             self._admit(session, stanza, number)
 
-    def _taken(self, session: Session, stanza: Stanza, number: int, *, is_new: bool) -> None:
-        session.unhold()
-        if is_new and (not session.is_closed or stanza.kind == "message"):
-            self._admit(session, stanza, number)
-        else:
-            Turn(self.gate, session, number).commit()  # acknowledged as what it repeats
+    def _is_kept(self, intake: Intake, session: Session, stanza: Stanza, number: int) -> bool:
+        unbegun: Unbegun | None = None
 
-    def _admit(self, session: Session, stanza: Stanza, number: int) -> None:
+        def go_on(is_new: bool) -> None:
+            assert unbegun is not None, "not before it is taken"
+            session.unhold()
+            if is_new and (not session.is_closed or stanza.kind == "message"):
+                self._admit(session, stanza, number, unbegun)
+            else:
+                Turn(self.gate, session, number).commit()  # acknowledged as what it repeats
+                unbegun.end()
+
+        if not intake.take(stanza, go_on):
+            return False
+        session.hold()
+        unbegun = Unbegun(session)
+        return True
+
+    def _admit(self, session: Session, stanza: Stanza, number: int, unbegun: Unbegun | None = None) -> None:
         to = stanza.to
         is_cold = to is not None and self.router.is_cold(to)
         if is_cold and to is not None:
             # Nothing is begun before the recipient is in memory, so no change waits half made. What is for others
             # goes on (ADR 4: only the lane is parked); what is for the same recipient comes behind, in order.
             session.hold()
-            waiting = _Waiting(stanza, number)
+            waiting = _Waiting(stanza, number, unbegun or Unbegun(session))
             if number:
                 self._queue(session, waiting)
             self.directory.load(to, lambda account: self._loaded(session, waiting, is_found=account is not None))
         elif session.lane and stanza.kind == "message":
             # What is acknowledged is a number, so the messages of a managed stream are stored in its order.
             session.hold()
-            self._queue(session, _Waiting(stanza, number, is_ready=True))
+            self._queue(session, _Waiting(stanza, number, unbegun or Unbegun(session), is_ready=True))
         else:
             self._begin(session, stanza, number)
+            if unbegun is not None:
+                unbegun.end()
 
     def receive_nonza(self, session: Session, element: Element) -> None:
         """An element from a client that is no stanza, declared by a component. Raises :class:`StreamError`."""
@@ -266,6 +273,7 @@ class Kernel:
             turn.commit()
         elif not session.is_closed or waiting.stanza.kind == "message":
             self._begin(session, waiting.stanza, waiting.number)
+        waiting.unbegun.end()
 
     def _begin(self, session: Session, stanza: Stanza, number: int) -> None:
         turn = Turn(self.gate, session, number)
@@ -327,11 +335,12 @@ class Kernel:
 class _Waiting:
     """A stanza from a client that is not begun, since its recipient, or that of an earlier one, is being loaded."""
 
-    __slots__ = ("is_ready", "is_refused", "number", "stanza")
+    __slots__ = ("is_ready", "is_refused", "number", "stanza", "unbegun")
 
-    def __init__(self, stanza: Stanza, number: int, *, is_ready: bool = False) -> None:
+    def __init__(self, stanza: Stanza, number: int, unbegun: Unbegun, *, is_ready: bool = False) -> None:
         self.stanza = stanza
         self.number = number
+        self.unbegun = unbegun
         self.is_ready = is_ready
         self.is_refused = False
 

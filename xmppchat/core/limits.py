@@ -173,6 +173,10 @@ class Limits(BaseModel):
     hibernated_sessions: int = _limit(
         20, "sessions of an account that wait so; one more ends the oldest", "sessions"
     )  # 15
+    hibernated_bytes: int = _limit(
+        536_870_912, "size of all that such sessions keep, 4 KiB for each included; more ends those that wait longest",
+        "bytes", ge=65_536, le=1_099_511_627_776,
+    )  # 20
     unacknowledged_stanzas: int = _limit(
         1_000, "stanzas kept for a client that does not acknowledge them", "stanzas", ge=50
     )  # 20

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -51,6 +51,15 @@ class SystemClock:
         return asyncio.get_running_loop().call_later(delay, function, *arguments)
 
 
+#: Bits of a sortable id below its time in ms.
+TIME_SHIFT: Final = 22
+
+
+def time_of(id: int) -> int:
+    """When a sortable id was made, ms since 1970."""
+    return id >> TIME_SHIFT
+
+
 class Ids:
     """Identifiers. Tokens are unpredictable (reliability.md V-24); sortable ids are unique and increase."""
 
@@ -73,8 +82,15 @@ class Ids:
         if len(random) < 2:
             random[:] = secrets.token_bytes(4_096)
         step = random.pop() << 8 | random.pop()
-        self._last = max(self._clock.now() << 22 | step << 6, self._last + 64 + (step & 0x3FF) * 64)
+        self._last = max(self._clock.now() << TIME_SHIFT | step << 6, self._last + 64 + (step & 0x3FF) * 64)
         return self._last
+
+    def moment(self) -> int:
+        """Now, comparable with sortable ids: not less than those before it, less than those behind it.
+
+        Cheap: it is no id, and two may be equal.
+        """
+        return max(self._clock.now() << TIME_SHIFT, self._last)
 
     def not_below(self, used: int) -> None:
         """Ids after this call are greater than `used` (what is in the database from an earlier run)."""

@@ -104,9 +104,11 @@ class Session:
     """One bound resource of an account.
 
     `presence` is the last broadcast presence (None before initial presence and after unavailable), `priority` its
-    priority; `takes_messages` says that messages to the bare JID come here. `is_interested` is set by the first
+    priority; `takes_messages` says that messages to the bare JID come here, `takes_since` from which id on (see
+    :meth:`~xmppchat.core.runtime.Ids.sortable`). `is_interested` is set by the first
     roster request (RFC 6121 §2.2). `directed` are addresses that got directed presence and no unavailable since
-    (RFC 6121 §4.6). `wants_carbons`: copies of its account's other messages come here, too (XEP-0280).
+    (RFC 6121 §4.6). `wants_carbons`: copies of its account's other messages come here, too (XEP-0280),
+    `copies_since` from which id on, 0 if they do not.
     `fetches_up_to`: its client asks the archive itself for what it missed (XEP-0313); what is stored under ids up to
     this, the newest when it first asked, it fetches; 0: it did not ask. `shaper` holds stanzas back;
     None: nothing does. `intake` looks at its first stanzas; None: nothing does. `management` is that of its stream,
@@ -117,9 +119,9 @@ class Session:
     """
 
     __slots__ = (
-        "_held", "_output", "_requests", "account", "connected_at", "device_id", "directed", "fetches_up_to",
-        "intake", "is_closed", "is_interested", "jid", "lane", "lang", "last_ticket", "management", "peer", "presence",
-        "priority", "shaper", "takes_messages", "wants_carbons",
+        "_held", "_output", "_requests", "account", "connected_at", "copies_since", "device_id", "directed",
+        "fetches_up_to", "intake", "is_closed", "is_interested", "jid", "lane", "lang", "last_ticket", "management",
+        "peer", "presence", "priority", "shaper", "takes_messages", "takes_since", "wants_carbons",
     )
 
     def __init__(
@@ -135,10 +137,12 @@ class Session:
         self.presence: Stanza | None = None
         self.priority = 0
         self.takes_messages = False
+        self.takes_since = 0
         self.is_interested = False
         self.is_closed = False
         self.directed: dict[str, JID] | None = None
         self.wants_carbons = False
+        self.copies_since = 0
         self.fetches_up_to = 0
         self.intake: Intake | None = None
         self.shaper: Shaper | None = None

@@ -233,7 +233,7 @@ class Connection:
         if session is None:
             return
         if is_end:
-            self._shared.kernel.end_session(session)
+            self._shared.kernel.end_session(session, is_good_bye=True)
         else:
             self._shared.kernel.lose_session(session)
 

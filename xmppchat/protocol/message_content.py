@@ -101,6 +101,15 @@ def content_of(stanza: Stanza) -> Content:
     return found
 
 
+def has_text(stanza: Stanza) -> bool:
+    """Whether a person can read something in a message, or could if it was decrypted."""
+    for child in stanza.elements():
+        rule = RULES.get(child.namespace, {}).get(child.name)
+        if rule is not None and rule.is_readable:
+            return True
+    return False
+
+
 def is_of_the_moment(stanza: Stanza) -> bool:
     """Whether a message has nothing for somebody who comes later: chat states, or the hint no-store (XEP-0334 §4.1)."""
     is_momentary = True
@@ -114,4 +123,38 @@ def is_of_the_moment(stanza: Stanza) -> bool:
     return is_momentary
 
 
-__all__ = ["NOTHING", "RULES", "Content", "content_of", "is_of_the_moment"]
+#: Payloads of instant messaging that make a message eligible whatever else it holds (§6.1).
+_OF_IM = frozenset({
+    NS.RECEIPTS, NS.CHAT_STATES, NS.CHAT_MARKERS, NS.CONFERENCE, NS.JINGLE_MESSAGE, NS.JINGLE_MESSAGE_1,
+})  # fmt: skip
+
+
+def is_for_copies(stanza: Stanza, *, is_inbound: bool, has_reason: bool = False) -> bool:
+    """Whether a message is one for carbons by what it holds (XEP-0280 §6.1).
+
+    `has_reason`: there is a reason already (it is archived, or an error that answers a message which was copied), and
+    the question is what speaks against it.
+    """
+    kind = stanza.message_type
+    if kind == "groupchat" or kind == "headline":
+        return False
+    is_of_im = has_reason or kind == "chat"
+    is_private_of_room = False
+    for child in stanza.elements():
+        namespace, name = child.namespace, child.name
+        if namespace == NS.CARBONS:
+            return False  # <private/>; or it says to be a carbon itself (reliability.md V-26)
+        if namespace == NS.HINTS:
+            if name == "no-copy":
+                return False
+        elif namespace == NS.MUC_USER and name == "x":
+            if child.find("invite") is not None:
+                is_of_im = True
+            elif is_inbound and stanza.from_ is not None and stanza.from_.resource:
+                is_private_of_room = True  # the room tells each device that joined
+        elif namespace in _OF_IM or (name == "body" and namespace == NS.CLIENT and kind == "normal"):
+            is_of_im = True
+    return is_of_im and not is_private_of_room
+
+
+__all__ = ["NOTHING", "RULES", "Content", "content_of", "has_text", "is_for_copies", "is_of_the_moment"]

@@ -74,6 +74,15 @@ def is_stamped(children: Sequence[Element | str], by: JID) -> bool:
     return any(isinstance(child, Element) and _is_of(child, by) for child in children)
 
 
+def id_of(children: Sequence[Element | str], by: JID) -> int:
+    """The number of the stanza id of `by` among `children`; 0 for none."""
+    for child in children:
+        if isinstance(child, Element) and _is_of(child, by):
+            text = child.get("id")
+            return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+    return 0
+
+
 def _is_of(child: Element, by: JID) -> bool:
     if child.namespace != NS.STANZA_IDS or child.name != "stanza-id":
         return False
@@ -86,4 +95,4 @@ def _is_of(child: Element, by: JID) -> bool:
         return False
 
 
-__all__ = ["element", "is_stamped", "stamped", "stripped", "text_of", "without"]
+__all__ = ["element", "id_of", "is_stamped", "stamped", "stripped", "text_of", "without"]

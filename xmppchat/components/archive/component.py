@@ -44,7 +44,7 @@ from xmppchat.components.archive import query, results, store
 from xmppchat.components.archive.conversations import DELETE_MARKS, ReadMarks, conversations
 from xmppchat.components.archive.policy import EVERYTHING, judge
 from xmppchat.components.archive.preferences import PREFERENCES
-from xmppchat.components.archive.resends import Window, message_id
+from xmppchat.components.archive.resends import LostSessions, Window, message_id
 from xmppchat.components.archive.retractions import Retractions
 from xmppchat.components.archive.slots import QuerySlots
 from xmppchat.components.archive.upkeep import Upkeep
@@ -71,7 +71,7 @@ from xmppchat.core.component import (
 )
 from xmppchat.core.crash_points import crash_point
 from xmppchat.core.pipeline import Archived, NotArchived, Passage
-from xmppchat.core.runtime import timestamp
+from xmppchat.core.runtime import time_of, timestamp
 from xmppchat.core.services import ArchivedMessage, ArchiveService, Conversation, RosterService
 from xmppchat.core.session import Session
 from xmppchat.jid import JID
@@ -114,7 +114,7 @@ class Archive(Component[ArchiveConfig]):
     )
     features = (
         Feature(NS.ARCHIVE, at=ACCOUNT), Feature(NS.ARCHIVE_EXTENDED, at=ACCOUNT), Feature(NS.STANZA_IDS, at=ACCOUNT),
-        Feature(NS.RETRACT_TOMBSTONE, at=ACCOUNT),
+        Feature(NS.RETRACT, at=ACCOUNT), Feature(NS.RETRACT_TOMBSTONE, at=ACCOUNT),
     )
     provides = (ArchiveService,)
     requires = (RosterService,)
@@ -127,6 +127,7 @@ class Archive(Component[ArchiveConfig]):
         self._slots = QuerySlots(self.kernel)
         self._upkeep = Upkeep(self.kernel)
         self._marks = ReadMarks(self.kernel)
+        self._lost = LostSessions()
         self._retractions = Retractions(self.kernel)
         self._form = query.form()
         self._hosts = frozenset(self.kernel.hosts)
@@ -201,7 +202,7 @@ class Archive(Component[ArchiveConfig]):
         crash_point("before-archive")
         number = self.kernel.ids.sortable()
         if content.is_retraction:
-            at = query.time_of(number)
+            at = time_of(number)
             passage.turn.effect(self._retractions.note, account.id, peer.bare, flags, stanza, at)
         passage.turn.write(None, store.INSERT, {
             "id": number, "account_id": account.id, "flags": flags | store.READABLE if content.is_readable else flags,
@@ -297,11 +298,12 @@ class Archive(Component[ArchiveConfig]):
     @on(events.ResourceBound)
     def watch(self, event: events.ResourceBound) -> None:
         """It may send again what another one sent (reliability.md C2); a session that is resumed is no new one."""
-        event.session.intake = Window(self.kernel, event.session)
+        event.session.intake = Window(self.kernel, event.session, self._lost)
 
     @on(events.SessionEnded)
     def forget(self, event: events.SessionEnded) -> None:
-        """It asks nothing any more."""
+        """It asks nothing any more; what it sent may come once more."""
+        self._lost.ended(event.session, is_good_bye=event.is_good_bye)
         self._slots.forget(event.session)
 
     @on(events.AccountDeleted)
@@ -341,7 +343,7 @@ class Archive(Component[ArchiveConfig]):
         )
         return [
             ArchivedMessage(
-                stanza_ids.text_of(row.id), query.time_of(row.id), Stanza.from_element(parse_stored(row.stanza))
+                stanza_ids.text_of(row.id), time_of(row.id), Stanza.from_element(parse_stored(row.stanza))
             )
             for row in page.rows if results.message_text(row) is not None
         ]
@@ -379,7 +381,7 @@ class Archive(Component[ArchiveConfig]):
         count, first, last, size = await self._archives.statistics(account.id)
         moments = {"oldest": first, "newest": last}
         return {"messages": count, "bytes": size} | {
-            name: timestamp(query.time_of(number)) if number else "" for name, number in moments.items()
+            name: timestamp(time_of(number)) if number else "" for name, number in moments.items()
         }
 
     async def export(self, account: Account) -> Sequence[Element]:

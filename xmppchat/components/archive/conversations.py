@@ -12,8 +12,8 @@ from typing import Any, Final
 from sqlalchemy import CTE, Integer, bindparam, delete, func, insert, select
 
 from xmppchat.components.archive import store
-from xmppchat.components.archive.query import time_of
 from xmppchat.core.kernel import Kernel
+from xmppchat.core.runtime import time_of
 from xmppchat.core.services import Conversation
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from xmppchat.components.archive.store import HIGHEST, LOWEST, Selection
+from xmppchat.core.runtime import TIME_SHIFT
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import BadRequest, FeatureNotImplemented, ItemNotFound
@@ -18,8 +19,6 @@ from xmppchat.protocol.moments import parse_timestamp
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.rsm import PageRequest
 
-#: Bits of an id below its time in ms (:meth:`xmppchat.core.runtime.Ids.sortable`).
-TIME_SHIFT: Final = 22
 #: Messages that may be asked for by their ids at once, and characters of a query's own id that are repeated.
 MAX_IDS: Final = 250
 MAX_QUERY_ID: Final = 1_000
@@ -33,11 +32,6 @@ def parse_id(text: str) -> int:
     if not _ID.fullmatch(text) or int(text) > HIGHEST:
         raise ItemNotFound("there is no such message in this archive")
     return int(text)
-
-
-def time_of(number: int) -> int:
-    """When the message with this id was archived, ms since 1970."""
-    return number >> TIME_SHIFT
 
 
 @dataclass(frozen=True, slots=True)

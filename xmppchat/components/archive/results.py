@@ -12,7 +12,7 @@ from xml.parsers import expat
 
 import structlog
 
-from xmppchat.components.archive.query import time_of
+from xmppchat.core.runtime import time_of
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element, Serialised
 from xmppchat.protocol.moments import timestamp

@@ -70,6 +70,17 @@ SENT_SINCE = (
     .where(_recent.c.flags.bitwise_and(SENT) != 0, _recent.c.message_id != "")
     .limit(MOST_SENT)
 )
+#: Of one conversation, what came and is remembered where its sender keeps no archive.
+MOST_RECEIVED: Final = 100
+RECEIVED_SINCE = (
+    select(_rows.message_id)
+    .where(
+        _of_account, _rows.peer == bindparam("peer"), _rows.id > bindparam("low"),
+        _rows.flags.bitwise_and(RECEIVED) != 0, _rows.message_id != "",
+    )
+    .order_by(_rows.id.desc())
+    .limit(MOST_RECEIVED)
+)
 STANZAS = select(_rows.id, _rows.flags, _rows.stanza).where(_rows.id.in_(bindparam("ids", expanding=True)))
 
 #: Rows that are deleted in one ticket: a few ms of the writer's time.

@@ -13,8 +13,8 @@ from typing import Any, Final
 import structlog
 
 from xmppchat.components.archive import store
-from xmppchat.components.archive.query import TIME_SHIFT, time_of
 from xmppchat.core.kernel import Kernel
+from xmppchat.core.runtime import TIME_SHIFT, time_of
 
 log = structlog.get_logger(__name__)
 

@@ -67,13 +67,22 @@ class Presence(Component[ComponentConfig]):
         took_messages = session.takes_messages
         session.presence = stanza
         session.priority = priority
-        session.takes_messages = priority >= 0
+        self._take_messages(session, is_wanted=priority >= 0)
         self._broadcast(session, stanza, turn)
         if is_initial:
             self._look_around(session, turn)
         self.kernel.emit(events.PresenceAnnounced(session, turn))
         if session.takes_messages and not took_messages:
             self.kernel.emit(events.ResourceAvailable(session, turn))
+
+    def _take_messages(self, session: Session, *, is_wanted: bool) -> None:
+        if session.takes_messages is is_wanted:
+            return
+        session.takes_messages = is_wanted
+        if is_wanted:
+            session.takes_since = self.kernel.ids.sortable()
+        elif session.wants_carbons:
+            session.copies_since = self.kernel.ids.sortable()  # until now it got the messages themselves
 
     def _broadcast(self, session: Session, stanza: Stanza, turn: Turn) -> None:
         """§4.2.2: to contacts that may see it, and to the account's own resources, this one included."""
@@ -118,7 +127,7 @@ class Presence(Component[ComponentConfig]):
         own_sessions = account.present_sessions()  # the one that leaves included (§4.5.2)
         session.presence = None
         session.priority = 0
-        session.takes_messages = False
+        self._take_messages(session, is_wanted=False)
         session.directed = None
         self.kernel.router.fan_out(stanza, contacts.values(), turn, may_see=self._who_may_see(account))
         for own in own_sessions:

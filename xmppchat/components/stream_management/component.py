@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 from collections import OrderedDict
 
 import structlog
@@ -10,7 +12,9 @@ import structlog
 from xmppchat.components.stream_management import restart, store
 from xmppchat.components.stream_management.managed import Managed
 from xmppchat.components.stream_management.unsent import hand_back, stamped
+from xmppchat.components.stream_management.waiting import Waiting
 from xmppchat.core import events
+from xmppchat.core.account import Account
 from xmppchat.core.component import Component, ComponentConfig, Xep, every, nonza, on
 from xmppchat.core.crash_points import crash_point
 from xmppchat.core.kernel import Hibernation
@@ -38,6 +42,10 @@ LOOK_SECONDS = 2.0
 MAX_ENDED = 10_000
 #: How long the count of an ended stream is kept on disk, ms.
 KEPT_MS = 7 * 86_400_000
+#: How long a client that could not resume waits to hear how far its former stream was, s.
+SETTLING_SECONDS = 5.0
+#: Sessions that are saved, or restored, at once.
+CHUNK = 100
 #: A client gets so long to take what is sent in one go before its queue counts as too long, s.
 GRACE_SECONDS = 10.0
 
@@ -55,7 +63,9 @@ class StreamManagement(Component[ComponentConfig]):
     def setup(self) -> None:
         """Nobody is connected yet."""
         self._streams: dict[str, Managed] = {}  # those that can be resumed, by SM-ID
-        self._ended: OrderedDict[str, tuple[str, int]] = OrderedDict()  # (account, handled) by SM-ID
+        # (account, handled; the stream itself while something is under way) by SM-ID
+        self._ended: OrderedDict[str, tuple[str, int | Managed]] = OrderedDict()
+        self._waiting = Waiting()
         self._unasked: dict[Managed, None] = {}
         self._asked: dict[Managed, None] = {}  # whoever has owed longest is first
         self._owing: dict[Managed, None] = {}
@@ -105,9 +115,9 @@ class StreamManagement(Component[ComponentConfig]):
 
     # --- for the streams (see Manager) -------------------------------------------------------------------------------
 
-    def now(self) -> int:
+    def moment(self) -> int:
         """See :class:`~xmppchat.components.stream_management.managed.Manager`."""
-        return self.kernel.clock.now()
+        return self.kernel.ids.moment()
 
     def unasked(self, managed: Managed) -> None:
         """See :class:`~xmppchat.components.stream_management.managed.Manager`."""
@@ -127,9 +137,12 @@ class StreamManagement(Component[ComponentConfig]):
         self._owing[managed] = None
 
     def grew(self, managed: Managed) -> None:
-        """Limit 20: what is kept for one client is bounded."""
+        """Limit 20: what is kept for one client is bounded, and what is for all that have no connection."""
         limits = self.kernel.limits
         stanzas, size = managed.size
+        if managed in self._waiting:
+            self._waiting.count(managed)
+            self._end_excess()
         if stanzas <= limits.unacknowledged_stanzas and size <= limits.unacknowledged_bytes:
             return
         if not managed.is_hibernating:
@@ -138,12 +151,19 @@ class StreamManagement(Component[ComponentConfig]):
                 managed.ask_if_needed()
                 return
         if managed.may_resume or not managed.is_hibernating:
-            managed.give_up()
             is_long = stanzas > limits.unacknowledged_stanzas
-            self.kernel.limit_counters.fired("unacknowledged_stanzas" if is_long else "unacknowledged_bytes")
-            error = StreamResourceConstraint("acknowledge what you are sent; get what you missed from the archive")
-            # Not in place: whoever delivers goes through the sessions of the account.
-            asyncio.get_running_loop().call_soon(managed.session.close, error)
+            self._end(managed, "unacknowledged_stanzas" if is_long else "unacknowledged_bytes")
+
+    def _end(self, managed: Managed, limit: str) -> None:
+        managed.give_up()
+        self.kernel.limit_counters.fired(limit)
+        error = StreamResourceConstraint("acknowledge what you are sent; get what you missed from the archive")
+        # Not in place: whoever delivers goes through the sessions of the account.
+        asyncio.get_running_loop().call_soon(managed.session.close, error)
+
+    def _end_excess(self) -> None:
+        while self._waiting.bytes > self.kernel.limits.hibernated_bytes:
+            self._end(self._waiting.pop_oldest(), "hibernated_bytes")
 
     @every(LOOK_SECONDS)
     async def look(self) -> None:
@@ -184,6 +204,8 @@ class StreamManagement(Component[ComponentConfig]):
 
     def _wait(self, managed: Managed, seconds: float) -> None:
         managed.timer = self.kernel.clock.call_later(seconds, self._expire, managed)
+        self._waiting.count(managed)
+        self._end_excess()
 
     def _expire(self, managed: Managed) -> None:
         self.kernel.end_session(managed.session)
@@ -196,15 +218,26 @@ class StreamManagement(Component[ComponentConfig]):
             return
         if managed.timer is not None:
             managed.timer.cancel()
+        self._waiting.remove(managed)
         if managed.successor is not None:
             managed.successor.replaced()
         for waiters in (self._unasked, self._asked, self._owing):
             waiters.pop(managed, None)
         if self._streams.pop(managed.id, None) is not None:
-            self._ended[managed.id] = (event.session.account.jid.bare, managed.handled)
+            is_done = managed.is_settled
+            self._ended[managed.id] = (event.session.account.jid.bare, managed.handled if is_done else managed)
             if len(self._ended) > MAX_ENDED:
                 self._ended.popitem(last=False)
-        hand_back(self.kernel, event.session.account, managed.outstanding(), event.turn)
+            if not is_done:
+                self.kernel.tasks.spawn(self._note_count(managed), name="count of an ended stream")
+        hand_back(self.kernel, event.session, managed.outstanding(), event.turn)
+
+    async def _note_count(self, managed: Managed) -> None:
+        """Keep how far an ended stream came in place of the stream."""
+        await managed.until_settled()
+        bare, ended = self._ended.get(managed.id, ("", 0))
+        if ended is managed:
+            self._ended[managed.id] = (bare, managed.handled)
 
     @on(events.AccountDeleted)
     def delete(self, event: events.AccountDeleted) -> None:
@@ -268,6 +301,7 @@ class StreamManagement(Component[ComponentConfig]):
         if managed.timer is not None:
             managed.timer.cancel()
             managed.timer = None
+        self._waiting.remove(managed)
         managed.acknowledge(managed.resumed_with)
         session.move(successor)
         managed.wake()
@@ -285,40 +319,54 @@ class StreamManagement(Component[ComponentConfig]):
         """See :class:`ResumptionService`."""
         self.kernel.counts.resumptions["failed"] += 1
         managed = self._streams.get(previd)
-        if managed is not None and managed.session.account.jid == account:
-            return managed.handled
-        bare, handled = self._ended.get(previd, ("", 0))
-        if bare == account.bare:
-            return handled
-        return await store.last_handled(self.kernel.reader, account, previd)
+        living = (managed.session.account.jid.bare, managed) if managed is not None else None
+        bare, stream = living or self._ended.get(previd, ("", 0))
+        if bare != account.bare:
+            return await store.last_handled(self.kernel.reader, account, previd)
+        if not isinstance(stream, Managed):
+            return stream
+        with contextlib.suppress(TimeoutError):  # what is under way counts, too: it need not be sent again
+            await asyncio.wait_for(stream.until_settled(), SETTLING_SECONDS)
+        return stream.handled
 
     # --- planned restarts --------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
         """Write down the sessions that wait for their clients."""
-        turn = self.kernel.new_turn()
-        for managed in self._streams.values():
-            if managed.is_hibernating and managed.may_resume and not managed.session.is_closed:
-                restart.save(self.kernel, managed, turn)
+        waiting = [
+            managed for managed in self._streams.values()
+            if managed.is_hibernating and managed.may_resume and not managed.session.is_closed
+        ]
         try:
-            await self.kernel.settled(turn)
+            for first in range(0, len(waiting), CHUNK):
+                turn = self.kernel.new_turn()
+                for managed in waiting[first:first + CHUNK]:
+                    restart.save(self.kernel, managed, turn)
+                await self.kernel.settled(turn)
         except StanzaError as error:
             log.error("sessions could not be saved; their clients log in anew", reason=error.text)
         crash_point("after-sessions-saved")
 
     async def start(self) -> None:
         """Sessions of before a planned restart wait for their clients again."""
-        self.kernel.ids.not_below(await store.newest(self.kernel.reader))
-        found = await store.saved_sessions(self.kernel.reader)
-        for number, jid, handled, state in found:
-            account = await self.kernel.directory.get(jid)
-            try:
-                managed = restart.restore(self.kernel, self, account, number, handled, state)
-                self._streams[managed.id] = managed
-                self._wait(managed, managed.seconds)
-            except (KeyError, TypeError, ValueError):
-                log.exception("a saved session cannot be read; its client logs in anew", account=jid.bare)
-        if found:
-            turn = self.kernel.new_turn()
+        kernel = self.kernel
+        kernel.ids.not_below(await store.newest(kernel.reader))
+        last = 0
+        while saved := await store.saved_sessions(kernel.reader, last, CHUNK):
+            last = saved[-1].number
+            accounts = await asyncio.gather(*[kernel.directory.get(one.account) for one in saved])
+            for one, account in zip(saved, accounts, strict=True):
+                self._restore(one, account)
+        if last:
+            turn = kernel.new_turn()
             turn.write(None, *store.states_taken())
-            await self.kernel.settled(turn)
+            await kernel.settled(turn)
+
+    def _restore(self, saved: store.Saved, account: Account) -> None:
+        try:
+            managed = restart.restore(self.kernel, self, account, saved.number, saved.handled, json.loads(saved.state))
+        except (KeyError, TypeError, ValueError):
+            log.exception("a saved session cannot be read; its client logs in anew", account=account.jid.bare)
+            return
+        self._streams[managed.id] = managed
+        self._wait(managed, managed.seconds)

@@ -21,10 +21,12 @@ from xmppchat.protocol.stream_management import REQUEST, Prefix, Unacknowledged,
 ASK_AFTER = 10
 #: What a stanza's header counts for in the size of the queue, bytes.
 _HEADER_BYTES = 200
+#: How much is sent between two looks at whether a client takes it, bytes: a hundred stanzas at most.
+LOOK_BYTES = 100 * _HEADER_BYTES
 
 
 class Sent(NamedTuple):
-    """A stanza on its way to the client: `to` overrides its header's; `at` is when it was sent, ms since 1970."""
+    """A stanza on its way to the client: `to` overrides its header's; `at` is when it was sent (`Ids.moment`)."""
 
     stanza: Stanza
     to: JID | None
@@ -34,8 +36,8 @@ class Sent(NamedTuple):
 class Manager(Protocol):
     """Who looks after all managed streams."""
 
-    def now(self) -> int:
-        """Wall time, ms since 1970."""
+    def moment(self) -> int:
+        """Now, see :meth:`~xmppchat.core.runtime.Ids.moment`."""
 
     def unasked(self, managed: Managed) -> None:
         """Something was sent for which no acknowledgement was asked yet."""
@@ -62,9 +64,9 @@ class Managed:
     """
 
     __slots__ = (
-        "_idle", "_is_asked", "_is_owing", "_is_stored", "_may_fail", "_presences", "_received", "_settled",
-        "_submitted", "_unasked", "asked_at", "id", "is_hibernating", "manager", "may_resume", "number", "resumed_with",
-        "seconds", "session", "successor", "timer", "unacknowledged", "waiting", "waiting_bytes",
+        "_idle", "_is_asked", "_is_stored", "_look_at", "_may_fail", "_owed", "_owed_last", "_presences", "_received",
+        "_settled", "_submitted", "_unasked", "asked_at", "id", "is_hibernating", "manager", "may_resume", "number",
+        "resumed_with", "seconds", "session", "successor", "timer", "unacknowledged", "waiting", "waiting_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -90,9 +92,11 @@ class Managed:
         self._settled = Prefix(received)
         self._is_stored = False  # its row is on disk, or on its way there
         self._may_fail = False  # some write failed: whether the row is there is not known
-        self._is_owing = False
+        self._owed = 0  # an acknowledgement is owed once this many are settled, 0: none is
+        self._owed_last = 0  # the same for the last of several
         self._is_asked = False
         self._unasked = 0
+        self._look_at = LOOK_BYTES
         self._idle: asyncio.Future[None] | None = None
         self._presences: dict[str, int] | None = None
 
@@ -122,11 +126,12 @@ class Managed:
         if not is_written:
             self._is_stored, self._may_fail = False, True
         self._settled.add(number)
-        if self.is_settled:
-            self.answer_now()
-            if self._idle is not None:
-                self._idle.set_result(None)
-                self._idle = None
+        if self._owed and self._settled.value >= self._owed:
+            self._owed = 0 if self._settled.value >= self._owed_last else self._owed_last
+            self.say_handled()
+        if self._idle is not None and self.is_settled:
+            self._idle.set_result(None)
+            self._idle = None
 
     async def until_settled(self) -> None:
         """Return once everything that came is on disk and done."""
@@ -150,17 +155,19 @@ class Managed:
         return self._settled.value
 
     def answer(self) -> None:
-        """The client asked how far we are: it is told once all it sent is settled, or after a while (§4)."""
+        """The client asked how far we are: it is told once all it sent before is settled, or after a while (§4)."""
         if self.is_settled:
             self.say_handled()
-        else:
-            self._is_owing = True
-            self.manager.owes(self)
+            return
+        self._owed_last = self._received
+        if not self._owed:
+            self._owed = self._received
+        self.manager.owes(self)
 
     def answer_now(self) -> None:
         """Say what is owed, although not everything is settled."""
-        if self._is_owing:
-            self._is_owing = False
+        if self._owed:
+            self._owed = 0
             self.say_handled()
 
     def say_handled(self) -> None:
@@ -176,7 +183,7 @@ class Managed:
 
     def sent(self, stanza: Stanza, to: JID | None) -> None:
         """See :class:`~xmppchat.core.session.Management`."""
-        sent = Sent(stanza, to, self.manager.now())
+        sent = Sent(stanza, to, self.manager.moment())
         if self.is_hibernating:
             self.keep(sent)
             return
@@ -186,7 +193,8 @@ class Managed:
             self.manager.unasked(self)
         elif self._unasked >= ASK_AFTER and not self._is_asked:
             self.ask()
-        if self._unasked % 100 == 0:
+        if self.unacknowledged.bytes >= self._look_at:
+            self._look_at = self.unacknowledged.bytes + LOOK_BYTES
             self.manager.grew(self)
 
     def sent_before(self, sent: Sent) -> None:
@@ -226,6 +234,7 @@ class Managed:
     def acknowledge(self, h: int) -> None:
         """The client has `h` stanzas. Raises :class:`HandledCountTooHigh`."""
         self.unacknowledged.acknowledge(h)
+        self._look_at = self.unacknowledged.bytes + LOOK_BYTES
         self._is_asked = False
         self.manager.acknowledged(self)
         if self._unasked:
@@ -241,8 +250,8 @@ class Managed:
     def hibernate(self) -> None:
         """The connection is gone."""
         self.is_hibernating = True
-        self._is_asked = self._is_owing = False
-        self._unasked = 0
+        self._is_asked = False
+        self._unasked = self._owed = 0
 
     def wake(self) -> None:
         """There is a connection again."""

@@ -14,7 +14,7 @@ from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 
 #: Of what is written down; another version is not read.
-_VERSION = 1
+_VERSION = 2
 
 
 def save(kernel: Kernel, managed: Managed, turn: Turn) -> None:
@@ -55,7 +55,7 @@ def restore(kernel: Kernel, manager: Manager, account: Account, number: int, han
     for sent in state["waiting"]:
         managed.keep(_sent_from_json(sent))
     session.management = managed
-    account.sessions[session.jid.resource] = session
+    kernel.directory.attach(session)
     kernel.emit(events.SessionRestored(session, state["components"]))
     return managed
 

@@ -6,9 +6,9 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import Integer, bindparam, delete, func, insert, select, update
 
 from xmppchat.core.commit_gate import Write
 from xmppchat.core.services import Reader
@@ -35,8 +35,9 @@ _ONE = (
 )
 _SAVED = (
     select(_streams.id, _streams.handled, _streams.state, _accounts.localpart, _accounts.domain)
-    .where(_streams.state != "", _accounts.id == _streams.account_id)
+    .where(_streams.state != "", _streams.id > bindparam("after"), _accounts.id == _streams.account_id)
     .order_by(_streams.id)
+    .limit(bindparam("most", type_=Integer))
 )
 _NEWEST = select(func.max(_streams.id))
 _OLDER = select(_streams.id).where(_streams.id < bindparam("limit"))
@@ -96,11 +97,20 @@ async def last_handled(reader: Reader, account: JID, previd: str) -> int | None:
     return int(rows[0].handled)
 
 
-async def saved_sessions(reader: Reader) -> Sequence[tuple[int, JID, int, Any]]:
-    """(number, bare JID, handled, state) of all sessions that were saved."""
+class Saved(NamedTuple):
+    """A session that was saved: the number of its stream, its bare JID, how much was handled, its state as JSON."""
+
+    number: int
+    account: JID
+    handled: int
+    state: str
+
+
+async def saved_sessions(reader: Reader, after: int, most: int) -> Sequence[Saved]:
+    """The first sessions that were saved, of streams with a greater number than `after`."""
     return [
-        (row.id, JID.parse(f"{row.localpart}@{row.domain}"), row.handled, json.loads(row.state))
-        for row in await reader.fetch(_SAVED)
+        Saved(row.id, JID.parse(f"{row.localpart}@{row.domain}"), row.handled, row.state)
+        for row in await reader.fetch(_SAVED, {"after": after, "most": most})
     ]
 
 
@@ -121,6 +131,7 @@ def session_to_json(session: Session) -> dict[str, Any]:
     return {
         "resource": session.jid.resource, "peer": session.peer, "connected_at": session.connected_at,
         "lang": session.lang, "priority": session.priority, "takes_messages": session.takes_messages,
+        "takes_since": session.takes_since, "copies_since": session.copies_since,
         "presence": stanza_to_json(session.presence) if session.presence is not None else None,
         "directed": [jid.full for jid in (session.directed or {}).values()] if session.directed is not None else None,
         "is_interested": session.is_interested, "wants_carbons": session.wants_carbons,
@@ -132,6 +143,7 @@ def fill_session(session: Session, state: dict[str, Any]) -> None:
     """Make of `session` what was saved."""
     session.priority = state["priority"]
     session.takes_messages = state["takes_messages"]
+    session.takes_since, session.copies_since = state["takes_since"], state["copies_since"]
     session.presence = stanza_from_json(state["presence"]) if state["presence"] is not None else None
     if state["directed"] is not None:
         session.directed = {jid: JID.parse(jid) for jid in state["directed"]}

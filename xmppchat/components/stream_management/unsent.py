@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from xmppchat.components.stream_management.managed import Sent
-from xmppchat.core.account import Account
+from xmppchat.core.deliveries import Past
 from xmppchat.core.kernel import Kernel
-from xmppchat.core.runtime import timestamp
+from xmppchat.core.runtime import time_of, timestamp
+from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
 from xmppchat.protocol.delay import delayed
 from xmppchat.protocol.errors import ServiceUnavailable
@@ -24,30 +25,33 @@ def stamped(sent: Sent) -> Stanza:
     if stanza.kind == "iq":
         return stanza
     to = sent.to or stanza.to
-    return stanza if to is None else delayed(stanza, to.domain, timestamp(sent.at))
+    return stanza if to is None else delayed(stanza, to.domain, timestamp(time_of(sent.at)))
 
 
-def hand_back(kernel: Kernel, account: Account, outstanding: Iterable[Sent], turn: Turn) -> None:
-    """The session is over: each stanza is treated as one that is sent to a resource that is gone (XEP-0198 §4)."""
+def hand_back(kernel: Kernel, session: Session, outstanding: Iterable[Sent], turn: Turn) -> None:
+    """`session` is over: each stanza is treated as one that is sent to a resource that is gone (XEP-0198 §4)."""
     for sent in outstanding:
         stanza = sent.stanza
         if stanza.is_request:
             kernel.router.bounce(stanza, ServiceUnavailable("this resource is not connected any more"), turn)
         elif stanza.kind == "message" and stanza.message_type in ("chat", "normal") and not _is_personal(stanza):
-            _deliver_elsewhere(kernel, account, sent, turn)
+            _deliver_elsewhere(kernel, session, sent, turn)
 
 
 def _is_personal(stanza: Stanza) -> bool:
     return any((child.namespace, child.name) in _PERSONAL for child in stanza.elements())
 
 
-def _deliver_elsewhere(kernel: Kernel, account: Account, sent: Sent, turn: Turn) -> None:
-    """To who has not got it yet: a message to the bare address, or its carbon, is on the other devices already."""
-    stanza = stamped(sent)
+def _deliver_elsewhere(kernel: Kernel, session: Session, sent: Sent, turn: Turn) -> None:
+    """To each device that has not got it yet: not itself, nor a carbon of it, nor does it read it in the archive."""
+    account, stanza = session.account, stamped(sent)
     others = account.available_sessions()
     if not others:
         kernel.router.fall_back(account, stanza, turn)
-    elif stanza.to is not None and stanza.to.resource:
-        for session in others:
-            if not session.wants_carbons:
-                turn.effect(session.deliver, stanza)
+        return
+    past = Past(account, sent.stanza, sent.at)
+    is_for_one = stanza.to is not None and stanza.to.resource == session.jid.resource
+    for other in others:
+        has_it = past.was_copied_to(other, is_for_one=is_for_one) or (not is_for_one and past.was_taken_by(other))
+        if not has_it and not past.is_fetched_by(other):
+            turn.effect(other.deliver, stanza)
