@@ -156,11 +156,11 @@ async def unarchived(setting: Setting, seconds: float = 12.0) -> Report:
     return await setting.run(server, what, restless(), ("a1", "a3", "a5"), rest=1.0 + SHORT["resumption_seconds"])
 
 
-async def power_losses(setting: Setting, number: int = 8) -> Report:
+async def power_losses(setting: Setting, number: int = 8, accounts: int = 10) -> Report:
     """Power is lost at random instants: what was written and not yet synced is there in part or not at all (F-02)."""
     disk = UnsyncedWrites(setting.directory)
     server = setting.server(environment=disk.environment())
-    return await setting.run(server, nemesis.power_losses(disk, number), population(rate=20.0))
+    return await setting.run(server, nemesis.power_losses(disk, number), population(accounts, rate=20.0))
 
 
 async def suspended(setting: Setting) -> Report:
