@@ -164,7 +164,7 @@ async def power_losses(setting: Setting, number: int = 8, accounts: int = 10) ->
 
 
 async def suspended(setting: Setting) -> Report:
-    """Clients that stand still and do not read (F-06)."""
+    """Clients that stand still and do not read (F-06, F-07)."""
     return await setting.run(setting.server(), nemesis.suspended_clients(4))
 
 
