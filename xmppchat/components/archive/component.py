@@ -300,6 +300,11 @@ class Archive(Component[ArchiveConfig]):
         """It may send again what another one sent (reliability.md C2); a session that is resumed is no new one."""
         event.session.intake = Window(self.kernel, event.session, self._lost)
 
+    @on(events.SessionRestored)
+    def watch_restored(self, event: events.SessionRestored) -> None:
+        """What it had begun to send again before a planned restart was perhaps not looked at yet."""
+        event.session.intake = Window(self.kernel, event.session, self._lost)
+
     @on(events.SessionEnded)
     def forget(self, event: events.SessionEnded) -> None:
         """It asks nothing any more; what it sent may come once more."""
