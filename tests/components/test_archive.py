@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from archive_support import JULIET, NURSE, ROMEO, accounts, ask, connected, form, page, rows
+from disk_support import FullDisk
 from sqlalchemy import bindparam, update
 
 from xmppchat.core.limits import Limits
@@ -225,7 +226,7 @@ async def test_what_is_refused_is_not_in_the_archive_of_who_refuses_it(driver: M
     await driver.settle([])
     assert [one.get("type") for one in romeo.inbox] == ["error"]
     assert (await ask(juliet)).ids == []
-    assert len((await ask(romeo)).ids) == 1
+    assert (await ask(romeo)).bodies == ["x", ""], "what it sent, and the error that answers it"
 
 
 async def test_a_full_mailbox_refuses_only_what_is_not_archived(driver: MemoryDriver) -> None:
@@ -249,4 +250,35 @@ async def test_an_error_to_a_device_is_archived(driver: MemoryDriver) -> None:
         romeo.write(f"<message to='{to}' type='error' id='e1'>{error}</message>")
     await driver.settle([])
     assert len((await ask(juliet)).ids) == 1
+    assert (await ask(romeo)).ids == []
+
+
+@pytest.mark.parametrize(("payload", "count"), [
+    ("<body>Hi</body>", 2), (f"<active xmlns='{NS.CHAT_STATES}'/>", 0), ("<x xmlns='urn:x'/>", 0),
+])  # fmt: skip
+async def test_an_error_of_the_server_is_archived_like_what_it_is_about(
+    driver: MemoryDriver, payload: str, count: int
+) -> None:
+    await accounts(driver)
+    romeo = await connected(driver, "romeo")
+    romeo.write(f"<message to='nobody@chat.example' type='chat' id='m1'>{payload}</message>")
+    await driver.settle([])
+    (error,) = romeo.inbox
+    assert error.get("type") == "error"
+    stamps = [one.get("id") for one in error.find_all("stanza-id", NS.STANZA_IDS)]
+    found = await ask(romeo)
+    assert len(found.ids) == count
+    assert stamps == found.ids[1:], "under the id that is in the archive, or none"
+
+
+async def test_an_error_that_cannot_be_archived_is_told_all_the_same(driver: MemoryDriver) -> None:
+    await accounts(driver)
+    romeo = await connected(driver, "romeo")
+    gate = driver.server.kernel.gate
+    writer, gate._writer = gate._writer, FullDisk(driver)
+    romeo.write("<message to='nobody@chat.example' type='chat' id='m1'><body>Hi</body></message>")
+    await driver.settle([])
+    gate._writer = writer
+    (error,) = romeo.inbox
+    assert (error.get("type"), error.get("id")) == ("error", "m1")
     assert (await ask(romeo)).ids == []

@@ -15,6 +15,7 @@ from xmppchat.components import BUILTIN, carbons
 from xmppchat.components.carbons import wrap
 from xmppchat.core.component import INBOUND, OUTBOUND, Component, ComponentConfig, Direction, Stage, stage
 from xmppchat.core.pipeline import Archived, NotArchived, Passage
+from xmppchat.core.session import Behind
 from xmppchat.jid import JID
 from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.element import Element
@@ -163,13 +164,15 @@ async def test_a_device_that_left_while_its_message_was_on_its_way_is_still_copi
 async def test_while_stored_messages_are_handed_out_new_ones_are_not_copied_besides(driver: MemoryDriver) -> None:
     (hers,) = await devices(driver, "juliet/phone")
     (his,) = await devices(driver, "romeo/phone")
-    account = driver.server.kernel.directory.find("juliet@chat.example")
-    assert account is not None
-    account.is_draining = True
+    session = driver.server.kernel.router.session(JID.parse("juliet@chat.example/phone"))
+    assert session is not None
+    session.behind = Behind()
     his.write("<message to='juliet@chat.example' type='chat'><body>x</body></message>")
     await settle(driver.server.kernel)
-    assert hers.inbox == []  # it is stored behind the others
-    account.is_draining = False
+    assert hers.inbox == [], "it waits behind the others"
+    session.release()
+    await settle(driver.server.kernel)
+    assert [element.child_text("body") for element in hers.inbox] == ["x"]
 
 
 async def test_errors_are_told_by_peer_and_id_within_bounds(

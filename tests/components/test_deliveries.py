@@ -4,12 +4,16 @@ of it or the archive brought it there."""
 from __future__ import annotations
 
 import pytest
-from archive_support import JULIET, ROMEO, accounts, ask, connected
+from archive_support import JULIET, ROMEO, accounts, ask, connected, rows
+from disk_support import SlowDisk, until
 from stream_management_support import ids, log_in, message
 
+from xmppchat.core import session as core_session
+from xmppchat.core.session import Behind
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.namespaces import NS
+from xmppchat.storage import schema
 from xmppchat.testing.memory import MemoryDriver
 from xmppchat.testing.wire_client import WireClient
 
@@ -149,22 +153,6 @@ async def test_what_was_copied_to_a_device_is_not_handed_out_to_it(driver: Memor
     assert shown(juliet) == ["c m2", "m1", "m3"]
 
 
-async def test_what_came_while_a_device_took_messages_itself_was_not_copied_to_it(driver: MemoryDriver) -> None:
-    await accounts(driver)
-    romeo = await connected(driver, "romeo")
-    juliet = await connected(driver, "juliet", is_available=False)
-    await does(driver, juliet, ENABLE)
-    account = await driver.server.kernel.directory.get(JID.parse(JULIET))
-    await does(driver, juliet, "<presence/>")
-    account.is_draining = True  # stored messages are being handed out: new ones come behind those
-    await does(driver, romeo, message(JULIET, "m1"))
-    account.is_draining = False
-    await does(driver, juliet, "<presence type='unavailable'/>")
-    await does(driver, romeo, message(JULIET, "m2"))
-    await does(driver, juliet, "<presence/>")
-    assert shown(juliet) == ["c m2", "m1"]
-
-
 async def test_another_device_gets_what_was_copied_to_one(driver: MemoryDriver) -> None:
     await accounts(driver)
     romeo = await connected(driver, "romeo")
@@ -183,3 +171,77 @@ async def test_to_oneself_from_a_device_without_presence(driver: MemoryDriver) -
     await does(driver, romeo, message(ROMEO, "m1"))
     await does(driver, romeo, "<presence/>")
     assert shown(romeo) == ["m1"], "no copy went to its sender"
+
+
+# --- new messages while stored ones are handed out -----------------------------------------------------------------
+
+@pytest.mark.parametrize("number", [1, 150])
+async def test_nothing_overtakes_what_is_handed_out(driver: MemoryDriver, number: int) -> None:
+    """Neither what is for the full address nor copies: a client reads the archive behind the last id that it saw."""
+    await accounts(driver)
+    romeo, juliet = await connected(driver, "romeo"), await connected(driver, "juliet", is_available=False)
+    other = await connected(driver, "juliet", "other", is_available=False)
+    stored = [f"s{one}" for one in range(number)]
+    await does(driver, romeo, "".join(message(JULIET, name) for name in stored))
+    await does(driver, juliet, ENABLE)
+    await does(driver, other, message("nurse@chat.example", "warm up"))
+    juliet.inbox.clear()
+    disk, gate = SlowDisk(driver), driver.server.kernel.gate
+    account = await driver.server.kernel.directory.get(JID.parse(JULIET))
+    romeo.write(message("nurse@chat.example", "busy"))
+    await until(lambda: gate.last > gate.settled)
+    juliet.write("<presence/>")
+    await until(lambda: account.is_draining)
+    start = gate.last
+    romeo.write(message(f"{JULIET}/x", "full") + message(JULIET, "bare"))
+    await until(lambda: gate.last == start + 2)
+    other.write(message("nurse@chat.example", "copy"))
+    await until(lambda: gate.last == start + 3)
+    disk.go_on()
+    await driver.settle([])
+    assert shown(juliet) == [*stored, "full", "bare", "c copy"]
+    assert not account.is_draining
+    left = [row.account_id for row in await rows(driver, schema.offline_messages)]
+    assert account.id not in left
+
+
+@pytest.mark.parametrize("is_managed", [True, False])
+async def test_what_waits_behind_stored_messages_is_not_lost_with_its_session(
+    driver: MemoryDriver, is_managed: bool
+) -> None:
+    await accounts(driver)
+    romeo = await connected(driver, "romeo")
+    phone: WireClient
+    if is_managed:
+        phone, _ = await log_in(driver, "juliet", "x", is_new=False)
+    else:
+        phone = await connected(driver, "juliet")
+    session = driver.server.kernel.router.session(JID.parse(f"{JULIET}/x"))
+    assert session is not None
+    session.behind = Behind()
+    await does(driver, romeo, message(JULIET, "m1") + message(f"{JULIET}/x", "m2"))
+    assert ids(phone) == []
+    await phone.close()
+    await driver.settle([])
+    assert ids(phone) == []
+    again, _ = await log_in(driver, "juliet", "again", is_new=False, is_available=False)
+    await does(driver, again, "<presence/>")
+    assert ids(again) == ["m1", "m2"]
+
+
+async def test_what_waits_behind_is_bounded(driver: MemoryDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_session, "MAX_BEHIND", 3)
+    monkeypatch.setattr(core_session, "MAX_BEHIND_SIZE", 10_000)
+    await accounts(driver)
+    romeo, juliet = await connected(driver, "romeo"), await connected(driver, "juliet")
+    session = driver.server.kernel.router.session(JID.parse(f"{JULIET}/x"))
+    assert session is not None
+    for more in ("", "x" * 10_000):
+        session.behind = Behind()
+        sent = ["a", "b"] if not more else ["a"]
+        await does(driver, romeo, "".join(message(JULIET, name) for name in sent))
+        assert ids(juliet) == []
+        await does(driver, romeo, message(JULIET, "c").replace("</body>", f"{more}</body>"))
+        assert ids(juliet) == [*sent, "c"]
+        assert session.behind is None
+        juliet.inbox.clear()

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from archive_support import JULIET, accounts, connected, rows
+from disk_support import FullDisk
 from sqlalchemy import update
 from stream_management_support import ids
 
 from xmppchat.components.offline import STORED, Offline
-from xmppchat.core.commit_gate import StorageUnavailable, Write, Writer
+from xmppchat.core.commit_gate import Writer
 from xmppchat.jid import JID
 from xmppchat.protocol.namespaces import NS
 from xmppchat.storage import schema
 from xmppchat.testing.memory import MemoryDriver
 from xmppchat.testing.wire_client import WireClient
-
-
-class FullDisk:
-    """A writer that stores nothing."""
-
-    def __init__(self, driver: MemoryDriver) -> None:
-        self._gate = driver.server.kernel.gate
-
-    def submit(self, ticket: int, writes: Sequence[Write]) -> None:
-        asyncio.get_running_loop().call_soon(self._gate.on_settled, [(ticket, StorageUnavailable("full"))])
 
 
 def writer_of(driver: MemoryDriver) -> Writer:

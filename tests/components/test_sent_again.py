@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from archive_support import JULIET, NURSE, ROMEO, accounts, connected, rows
+from disk_support import SlowDisk, until
 from stream_management_support import log_in, resume
 
 from xmppchat.components.archive import resends
-from xmppchat.core.commit_gate import Write
 from xmppchat.jid import JID
 from xmppchat.protocol.namespaces import NS
 from xmppchat.testing.memory import MemoryClient, MemoryDriver
@@ -34,31 +32,6 @@ async def stored(driver: MemoryDriver, body: str, *owners: str) -> list[int]:
     found = [row.account_id for row in await rows(driver) if f">{body}<".encode() in row.stanza]
     directory = driver.server.kernel.directory
     return [found.count((await directory.get(JID.parse(owner))).id) for owner in owners]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(100_000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it never came to this")
-
-
-class SlowDisk:
-    """A writer that does nothing before it is let."""
-
-    def __init__(self, driver: MemoryDriver) -> None:
-        self._gate = driver.server.kernel.gate
-        self._writer, self._gate._writer = self._gate._writer, self
-        self._tickets: list[tuple[int, Sequence[Write]]] = []
-
-    def submit(self, ticket: int, writes: Sequence[Write]) -> None:
-        self._tickets.append((ticket, writes))
-
-    def go_on(self) -> None:
-        self._gate._writer = self._writer
-        for ticket, writes in self._tickets:
-            self._writer.submit(ticket, writes)
 
 
 async def logged_in(driver: MemoryDriver, resource: str) -> WireClient:

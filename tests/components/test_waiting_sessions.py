@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from archive_support import JULIET, ROMEO
+from disk_support import SlowDisk, until
 from stream_management_support import SM, ids, log_in, message, names, resume
-from test_sent_again import SlowDisk, until
 
 from xmppchat.components.stream_management import component as module
 from xmppchat.components.stream_management.component import StreamManagement

@@ -1,6 +1,6 @@
 """Offline messages (XEP-0160): what arrives while nobody is there waits, and is handed out at the next login.
 
-While stored messages are handed out, new ones queue behind them, so their order is that of arrival. They are
+While stored messages are handed out, new ones wait behind them in memory, so their order is that of arrival. They are
 deleted after they were sent: a crash in between, or a disk that is full, repeats some later, and loses none.
 """
 
@@ -30,7 +30,7 @@ from xmppchat.core.deliveries import Past
 from xmppchat.core.pipeline import HANDLED, Passage
 from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import BlockingService
-from xmppchat.core.session import Session
+from xmppchat.core.session import Behind, Session
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.delay import delayed
@@ -154,35 +154,57 @@ class Offline(Component[ComponentConfig]):
     def hand_out(self, event: events.ResourceAvailable) -> None:
         """A resource can take messages now: give it what waits."""
         account = event.session.account
-        if account[STORED].count and not account.is_draining:
+        if account.is_draining:
+            event.session.behind = event.session.behind or Behind()
+        elif account[STORED].count:
             account.is_draining = True
-            # Behind the presence that called for them.
-            event.turn.effect(self._start_draining, account)
+            for session in self._takers(account):
+                session.behind = session.behind or Behind()
+            self.kernel.tasks.spawn(self._drain(account), name="offline messages")
 
-    def _start_draining(self, account: Account) -> None:
-        self.kernel.tasks.spawn(self._drain(account), name="offline messages")
+    @on(events.SessionEnded)
+    def keep_unsent(self, event: events.SessionEnded) -> None:
+        """What waited behind stored messages is stored, too, where nobody else is there (else they have got it)."""
+        session = event.session
+        if session.management is not None or session.account.available_sessions():
+            return
+        for stanza, to in session.take_behind():
+            if to is None and is_kept(stanza):
+                self.kernel.router.fall_back(session.account, stanza, event.turn)
 
     async def _drain(self, account: Account) -> None:
+        rest: tuple[int, Stored] | None = None
         try:
-            last, handed_out = 0, Stored(0, 0)
-            while self._takers(account):
-                ticket = account.last_ticket
-                await self.kernel.gate.committed(ticket)  # readers see committed rows only
-                if account.is_stale:
-                    await self.kernel.directory.get(account.jid)  # what is counted is what is on disk
-                rows = await self.kernel.reader.fetch(_FETCH, {"account": account.id, "after": last})
-                takers = self._takers(account)
-                if not takers or (not rows and account.last_ticket == ticket):
-                    break
-                if rows:
-                    last = rows[-1].id
-                    self._send(account, rows, takers)
-                    handed_out.count += len(rows)
-                    handed_out.bytes += sum(row.size for row in rows)
-                    if await self._delete(account, last, handed_out):
-                        handed_out = Stored(0, 0)
+            # Behind the presence that called for them; and readers see committed rows only.
+            await self.kernel.gate.committed(self.kernel.gate.last)
+            rest = await self._hand_out_all(account)
         finally:
             account.is_draining = False
+            for session in list(account.sessions.values()):
+                session.release()
+        if rest is not None:
+            await self._delete(account, *rest)
+
+    async def _hand_out_all(self, account: Account) -> tuple[int, Stored] | None:
+        """Send what is stored. Returns what is to be deleted yet: up to which id, and how much that is."""
+        last, handed_out = 0, Stored(0, 0)
+        while self._takers(account):
+            if account.is_stale:
+                await self.kernel.directory.get(account.jid)  # what is counted is what is on disk
+            rows = await self.kernel.reader.fetch(_FETCH, {"account": account.id, "after": last})
+            takers = self._takers(account)
+            if not takers:
+                break
+            if rows:
+                last = rows[-1].id
+                self._send(account, rows, takers)
+                handed_out.count += len(rows)
+                handed_out.bytes += sum(row.size for row in rows)
+            if len(rows) < _BATCH:
+                break  # nobody has to wait until these are deleted
+            if await self._delete(account, last, handed_out):
+                handed_out = Stored(0, 0)
+        return (last, handed_out) if handed_out.count else None
 
     def _takers(self, account: Account) -> list[Session]:
         return [session for session in account.sessions.values() if session.takes_messages]
@@ -202,7 +224,7 @@ class Offline(Component[ComponentConfig]):
                 # Who asks the archive itself would get it twice. Unless it came later than the client asked: it may
                 # not be in what it was given. Who wanted copies before it took messages was given one.
                 if not past.is_fetched_by(session) and not past.was_copied_to(session):
-                    session.deliver(stanza)
+                    session.deliver_first(stanza)
             crash_point("mid-hand-out")
 
     async def _delete(self, account: Account, last: int, handed_out: Stored) -> bool:

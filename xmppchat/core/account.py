@@ -71,10 +71,10 @@ class Unbegun:
 class Account:
     """State of one bare JID. `id` is the key in the database, 0 where no such account exists.
 
-    `sessions` are the bound resources; `last_ticket` the newest ticket that changes this account. While
-    `is_draining`, stored messages are being handed out and new ones queue behind them. `rates` bounds what all its
-    sessions together send, from the first one on; None where nothing does. `unbegun`: see there; as many as its
-    sessions may have under way.
+    `sessions` are the bound resources; `last_ticket` the newest ticket that changes this account. While it
+    `is_draining`, stored messages are being handed out, and new ones wait behind them (`Session.behind`). `rates`
+    bounds what all its sessions together send, from the first one on; None where nothing does. `unbegun`: see there; as
+    many as its sessions may have under way.
     """
 
     __slots__ = (
@@ -114,8 +114,6 @@ class Account:
 
     def available_sessions(self) -> list[Session]:
         """Sessions that take messages to the bare JID: available, with non-negative priority (RFC 6121 §8.5.2)."""
-        if self.is_draining:
-            return []
         return [session for session in self.sessions.values() if session.takes_messages]
 
     def present_sessions(self) -> list[Session]:

@@ -280,13 +280,20 @@ class Kernel:
         try:
             self._send(session, stanza, turn)
         except StanzaError as error:
-            turn.drop()
-            self._tell(session, stanza, error, turn)
+            self._refuse(session, stanza, error, turn)
         except Exception:
             log.exception("stanza could not be handled", stanza=repr(stanza))
-            turn.drop()
-            self._tell(session, stanza, InternalServerError("the server failed at this stanza; its log says why"), turn)
+            problem = InternalServerError("the server failed at this stanza; its log says why")
+            self._refuse(session, stanza, problem, turn)
         turn.commit()
+
+    def _refuse(self, session: Session, stanza: Stanza, error: StanzaError, turn: Turn) -> None:
+        """All that `turn` had begun is dropped for an answer, which is given also where it cannot be archived."""
+        turn.drop()
+        answer = self._error(session, stanza, error)
+        if answer is not None:
+            turn.on_failure = lambda _: session.deliver(answer)
+            self.router.reply(answer, turn, about=stanza)
 
     def _send(self, session: Session, stanza: Stanza, turn: Turn) -> None:
         kind = stanza.kind
@@ -296,12 +303,12 @@ class Kernel:
                 raise problem
         elif stanza.kind == "presence" and stanza.type not in _PRESENCE_TYPES:
             raise BadRequest("there is no such type of presence (RFC 6121 §4.7.1)")
+        turn.on_failure = lambda error: self._deliver_error(session, stanza, error)
         if self.pipeline.has_outbound(kind, session.account):
             passage = Passage(stanza, OUTBOUND, session.account, turn)
             if not self.pipeline.admit(passage, self.router):
                 return
             stanza = passage.stanza
-        turn.on_failure = lambda error: self._deliver_error(session, stanza, error)
         if kind == "presence":
             handler = self.tables.presence.get((OUTBOUND, stanza.type))
             if handler is not None:
@@ -327,9 +334,13 @@ class Kernel:
 
     def _deliver_error(self, session: Session, stanza: Stanza, error: StanzaError) -> None:
         """The answer comes from whom it was sent to: without a 'to' that is the account (RFC 6120 §10.3)."""
-        answer = stanza.replace(from_=session.jid, to=stanza.to or session.account.jid).error(error)
+        answer = self._error(session, stanza, error)
         if answer is not None:
             session.deliver(answer)
+
+    @staticmethod
+    def _error(session: Session, stanza: Stanza, error: StanzaError) -> Stanza | None:
+        return stanza.replace(from_=session.jid, to=stanza.to or session.account.jid).error(error)
 
 
 class _Waiting:

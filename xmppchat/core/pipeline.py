@@ -155,9 +155,15 @@ class Pipeline:
             _run_open(Stage.COPY, lane.copy[kind], passage)
         return True
 
-    def copy(self, passage: Passage) -> None:
-        """Run copy alone: for what the server itself tells an account, which nothing has to be said against."""
-        _run_open(Stage.COPY, self._inbound.copy[passage.stanza.kind], passage)
+    def tell(self, passage: Passage, *, is_kept: bool) -> None:
+        """Run archive (where it `is_kept`) to copy: for what the server itself tells an account, whatever fails."""
+        kind = passage.stanza.kind
+        if is_kept and self._inbound.archive[kind]:
+            try:
+                _archive(self._inbound, passage)
+            except Exception:
+                log.exception("stage failed", stage=Stage.ARCHIVE.value, stanza=repr(passage.stanza))
+        _run_open(Stage.COPY, self._inbound.copy[kind], passage)
 
     def fall_back(self, account: Account, stanza: Stanza, turn: Turn) -> bool:
         """Nobody took the message: whether a fallback did. A :class:`StanzaError` of a hook refuses it."""

@@ -23,6 +23,7 @@ from xmppchat.protocol.errors import (
     ServiceUnavailable,
     StanzaError,
 )
+from xmppchat.protocol.message_content import content_of
 from xmppchat.protocol.stanza import Stanza
 
 if TYPE_CHECKING:
@@ -86,17 +87,26 @@ class Router:
         """Answer `stanza` with `error`, unless it must not be answered so (RFC 6120 §8.3.1)."""
         answer = stanza.error(error)
         if answer is not None and answer.to is not None:
-            self.reply(answer, turn)
+            self.reply(answer, turn, about=stanza)
 
-    def reply(self, answer: Stanza, turn: Turn) -> None:
-        """Send an answer of the server's to whoever asked; an answer is never answered itself."""
+    def reply(self, answer: Stanza, turn: Turn, *, about: Stanza | None = None) -> None:
+        """Send an answer of the server's to whoever asked; an answer is never answered itself.
+
+        The error that answers a message is archived if that one is worth it (`about`).
+        """
         to = answer.to
         assert to is not None
-        session = self.session(to)
+        account = self._directory.find(to.bare)
+        if account is None:
+            return
+        if answer.kind == "message" and account.exists:
+            passage = Passage(answer, INBOUND, account, turn)
+            # The other devices learn of it, too, also when the one that is told is gone.
+            self._pipeline.tell(passage, is_kept=about is not None and content_of(about).is_kept)
+            answer = passage.stanza
+        session = account.sessions.get(to.resource)
         if session is not None:
             turn.effect(session.deliver, answer)
-            if answer.kind == "message":
-                self._pipeline.copy(Passage(answer, INBOUND, session.account, turn))
 
     def session(self, jid: JID) -> Session | None:
         """The local session with this full JID."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: A session with this many stanzas that are not yet on disk is not read until half of them are.
 MAX_HELD = 100
+#: Stanzas that wait in a session for what is older, and characters of them: with more they are sent (limit 59).
+MAX_BEHIND = 256
+MAX_BEHIND_SIZE = 262_144
 #: IQ requests to other entities a session may have open; the oldest is forgotten (reliability.md, limit 44).
 MAX_REQUESTS = 1_000
 
@@ -100,6 +103,22 @@ class Shaper(Protocol):
         """Send what is held, and hold nothing back any more: the client is active (XEP-0352 §4.2, §5.2)."""
 
 
+class Behind:
+    """Messages that wait for older ones, which are handed out first."""
+
+    __slots__ = ("messages", "size")
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[Stanza, JID | None]] = []
+        self.size = 0
+
+    def add(self, stanza: Stanza, to: JID | None) -> bool:
+        """One more; False where that is too much."""
+        self.messages.append((stanza, to))
+        self.size += len(stanza.inner_xml)
+        return len(self.messages) < MAX_BEHIND and self.size < MAX_BEHIND_SIZE
+
+
 class Session:
     """One bound resource of an account.
 
@@ -110,7 +129,9 @@ class Session:
     (RFC 6121 §4.6). `wants_carbons`: copies of its account's other messages come here, too (XEP-0280),
     `copies_since` from which id on, 0 if they do not.
     `fetches_up_to`: its client asks the archive itself for what it missed (XEP-0313); what is stored under ids up to
-    this, the newest when it first asked, it fetches; 0: it did not ask. `shaper` holds stanzas back;
+    this, the newest when it first asked, it fetches; 0: it did not ask. `behind` are messages that wait while stored
+    ones are handed out, None where none are: by the last message it has a client knows from where to read in the
+    archive, so that one which overtakes others may hide them from it for ever. `shaper` holds stanzas back;
     None: nothing does. `intake` looks at its first stanzas; None: nothing does. `management` is that of its stream,
     None where the client did not ask for it. `lane` are stanzas of such a session that wait for an earlier one, whose
     recipient is being loaded (see `Kernel.receive`). `lang` is the language of its stream, "" if it has none.
@@ -119,7 +140,7 @@ class Session:
     """
 
     __slots__ = (
-        "_held", "_output", "_requests", "account", "connected_at", "copies_since", "device_id", "directed",
+        "_held", "_output", "_requests", "account", "behind", "connected_at", "copies_since", "device_id", "directed",
         "fetches_up_to", "intake", "is_closed", "is_interested", "jid", "lane", "lang", "last_ticket", "management",
         "peer", "presence", "priority", "shaper", "takes_messages", "takes_since", "wants_carbons",
     )
@@ -144,6 +165,7 @@ class Session:
         self.wants_carbons = False
         self.copies_since = 0
         self.fetches_up_to = 0
+        self.behind: Behind | None = None
         self.intake: Intake | None = None
         self.shaper: Shaper | None = None
         self.management: Management | None = None
@@ -157,12 +179,32 @@ class Session:
         """Send a stanza to the client, when its shaper lets it; dropped when the session is closed."""
         if self.is_closed:
             return
+        if self.behind is not None and stanza.kind == "message":
+            if not self.behind.add(stanza, to):
+                self.release()
+            return
         if self.shaper is not None:
             self.shaper.deliver(self, stanza, to)
             return
         self._output.send(stanza, to)
         if self.management is not None:
             self.management.sent(stanza, to)
+
+    def deliver_first(self, stanza: Stanza) -> None:
+        """Deliver a message that is older than those that wait."""
+        behind, self.behind = self.behind, None
+        self.deliver(stanza)
+        self.behind = behind
+
+    def release(self) -> None:
+        """Deliver what waits; from now on nothing does."""
+        for stanza, to in self.take_behind():
+            self.deliver(stanza, to)
+
+    def take_behind(self) -> list[tuple[Stanza, JID | None]]:
+        """What waits, and as what (see :meth:`deliver`); it is forgotten by this, and nothing waits from now on."""
+        behind, self.behind = self.behind, None
+        return [] if behind is None else behind.messages
 
     def send(self, stanza: Stanza, to: JID | None = None) -> None:
         """Send a stanza past the shaper."""

@@ -10,7 +10,7 @@ from collections import OrderedDict
 import structlog
 
 from xmppchat.components.stream_management import restart, store
-from xmppchat.components.stream_management.managed import Managed
+from xmppchat.components.stream_management.managed import Managed, Sent
 from xmppchat.components.stream_management.unsent import hand_back, stamped
 from xmppchat.components.stream_management.waiting import Waiting
 from xmppchat.core import events
@@ -230,6 +230,8 @@ class StreamManagement(Component[ComponentConfig]):
                 self._ended.popitem(last=False)
             if not is_done:
                 self.kernel.tasks.spawn(self._note_count(managed), name="count of an ended stream")
+        for stanza, to in event.session.take_behind():
+            managed.sent_before(Sent(stanza, to, self.moment()))
         hand_back(self.kernel, event.session, managed.outstanding(), event.turn)
 
     async def _note_count(self, managed: Managed) -> None:

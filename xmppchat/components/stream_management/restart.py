@@ -20,6 +20,7 @@ _VERSION = 2
 def save(kernel: Kernel, managed: Managed, turn: Turn) -> None:
     """Write down the session of `managed`, which has no connection, with `turn`."""
     session = managed.session
+    session.release()
     components: dict[str, Any] = {}
     kernel.emit(events.SessionSaved(session, components))
     state = {
