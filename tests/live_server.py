@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -29,6 +30,7 @@ import trustme
 
 STARTTLS_PORT = 5222
 DIRECT_TLS_PORT = 5223
+COMPONENT_PORT = 5347
 DOMAIN = "chat.test"
 
 #: How long a server may take to open its ports, and to stop when asked to, s.
@@ -109,7 +111,7 @@ class LoopbackAddress:
             try:
                 self._mark.bind((self.text, self._MARK))
                 self._mark.listen()
-                for port in (STARTTLS_PORT, DIRECT_TLS_PORT):
+                for port in (STARTTLS_PORT, DIRECT_TLS_PORT, COMPONENT_PORT):
                     with socket.socket() as probe:
                         probe.bind((self.text, port))
             except OSError:
@@ -307,6 +309,23 @@ class LiveServer(ServerProcess):
         jid = f"{user}@{self.domain}"
         self.run("user", "add", jid, "--password-stdin", "--config", str(self.config_file), given=f"{password}\n")
         return User(jid, password)
+
+    def add_component(self, domain: str) -> str:
+        """Names an external component in the configuration, for the next start or reload; returns its secret.
+
+        It connects to the server's own address, port :data:`COMPONENT_PORT`.
+        """
+        if not self.config_file.exists():
+            self.prepare()
+        secret = self.directory / f"{domain}.secret"
+        secret.write_text(f"{secrets.token_hex(24)}\n")
+        config = self.config_file.read_text()
+        if "component_addresses" not in config:
+            assert "[listen]\n" in config
+            config = config.replace("[listen]\n", f'[listen]\ncomponent_addresses = ["{self.address}"]\n')
+        table = f'[external_components."{domain}"]\nsecret = {{file = "{secret.name}"}}\n'
+        self.config_file.write_text(f"{config}\n{table}")
+        return secret.read_text().strip()
 
     def run(self, *arguments: str, given: str = "") -> str:
         """Runs an `xmppchat` command with `given` on its standard input; returns what it printed."""

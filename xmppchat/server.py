@@ -23,11 +23,12 @@ from xmppchat.core.kernel import Kernel
 from xmppchat.core.limits import Limits
 from xmppchat.core.reload import plan
 from xmppchat.core.runtime import Clock, SystemClock
-from xmppchat.core.services import AccountService, ReloadService
+from xmppchat.core.services import AccountService, DeviceService, ReloadService
 from xmppchat.core.tables import DeclarationError
 from xmppchat.network import certificate_findings
 from xmppchat.network.admission import LOOPBACK, Admission
 from xmppchat.network.certificates import CertificateFault, CertificateFiles
+from xmppchat.network.component_port import ComponentPort
 from xmppchat.network.connections import Connections
 from xmppchat.network.control import ControlServer
 from xmppchat.network.listener import Listener
@@ -35,7 +36,7 @@ from xmppchat.network.notify import Notifier
 from xmppchat.network.tls import TlsContexts
 from xmppchat.protocol import sasl
 from xmppchat.protocol.errors import SystemShutdown
-from xmppchat.protocol.stream_features import CORE_FEATURES
+from xmppchat.protocol.stream_features import CORE_FEATURES, bind_2
 from xmppchat.protocol.stream_settings import StreamSettings
 from xmppchat.storage.database import Database
 
@@ -60,7 +61,7 @@ class Server:
         self.config = config
         self._clock = clock or SystemClock()
         self._listen = listen
-        self._listeners: list[Listener] = []
+        self._listeners: list[Listener | ComponentPort] = []
         self._metrics: MetricsServer | None = None
         self._control: ControlServer | None = None
         self._notifier = notifier or Notifier()
@@ -69,6 +70,7 @@ class Server:
         self.database: Database
         self.kernel: Kernel
         self.connections: Connections
+        self.component_port: ComponentPort
         self.contexts: TlsContexts | None = None
 
     async def start(self) -> None:
@@ -88,6 +90,7 @@ class Server:
                 self.kernel.services.provide(ReloadService, self)
             await self.kernel.start()
             self.connections = self._connections()
+            self.component_port = ComponentPort(self.kernel)
             self.connections.watch()
             if self._listen:
                 await self._open_ports()
@@ -101,6 +104,9 @@ class Server:
         await self._close_ports()
         self.connections.close_all(SystemShutdown("the server is stopped; it will be back"))
         await self.connections.gone(GOODBYE_SECONDS)
+        # Behind the clients, so that components still hear who has gone.
+        self.component_port.close_all(SystemShutdown("the server is stopped; it will be back"))
+        await self.component_port.gone(GOODBYE_SECONDS)
         await self.kernel.stop()
         await self.database.close()
 
@@ -146,6 +152,12 @@ class Server:
         self.connections.reconfigure(self._settings())
         self.connections.authenticator.set_limits(change.config.limits)
         self._admission.set_limits(**_admission_limits(change.config.limits))
+        self.component_port.reconfigure()
+        try:
+            await self.component_port.listen(self._admission)
+        except OSError as error:
+            log.error("the port for external components cannot be opened", error=str(error))
+            failed.append(f"port for external components: {error}")
         log.info("reloaded", changed=change.changed, needs_restart=change.restart)
         result: dict[str, object] = {"changed": change.changed, "certificates": "read again"}
         if change.restart:
@@ -165,13 +177,18 @@ class Server:
     def _settings(self) -> StreamSettings:
         kernel, limits = self.kernel, self.config.limits
         features = (*CORE_FEATURES, *(f for component in kernel.components for f in component.stream_features))
+        inline = (bind_2(kernel.tables.inline_names),
+                  *(f for component in kernel.components for f in component.inline_features))
         accounts = kernel.services.get(AccountService)
         hosts = frozenset(self.config.hosts)
         return StreamSettings(
             is_served=hosts.__contains__,
             new_id=kernel.ids.token,
             mechanisms=lambda bindings: accounts.offered(sasl.mechanisms(secure=True, channel_bindings=bindings)),
+            token_mechanisms=kernel.services.get(DeviceService).token_mechanisms,
+            upgrades=lambda: tuple(accounts.upgrades_offered()),
             features=features,
+            inline=inline,
             trusted_limits=limits.reader_trusted(),
             untrusted_limits=limits.reader_untrusted(),
             nonzas=frozenset(kernel.tables.nonzas),
@@ -182,7 +199,8 @@ class Server:
         kernel = self.kernel
         accounts = kernel.services.get(AccountService)
         authenticator = Authenticator(
-            accounts, self.config.limits, kernel.limit_counters, self._clock, kernel.ids.token
+            accounts, kernel.services.get(DeviceService), self.config.limits, kernel.limit_counters, self._clock,
+            kernel.ids.token,
         )
         return Connections(kernel, self._settings(), authenticator, self.contexts)
 
@@ -201,6 +219,8 @@ class Server:
                     await listener.start()
                     self._listeners.append(listener)
 
+        self._listeners.append(self.component_port)
+        await self.component_port.listen(self._admission)
         if config.metrics.port:
             from xmppchat.network.metrics import Figures, MetricsServer  # its library: only for whoever wants figures
 
@@ -225,7 +245,10 @@ class Server:
         ports = f"port {listen.starttls_port} (STARTTLS)"
         if listen.direct_tls_port:
             ports = f"ports {listen.starttls_port} (STARTTLS) and {listen.direct_tls_port} (TLS)"
-        return f"xmppchat is ready: {', '.join(self.config.hosts)} on {addresses}, {ports}"
+        ready = f"xmppchat is ready: {', '.join(self.config.hosts)} on {addresses}, {ports}"
+        if self.config.external_components:
+            ready += f"; external components on {', '.join(listen.component_addresses)}, port {listen.component_port}"
+        return ready
 
 
 def _certificates(config: ServerConfig) -> list[CertificateFiles]:

@@ -10,6 +10,8 @@ from live_server import Certificates, LiveServer, wait_for
 from observation import Process
 
 A, B = "a.test", "b.test"
+#: An external component that the server expects.
+GATEWAY = f"gateway.{A}"
 #: The address of an account that may administer the first host, for tests that make it.
 ADMIN = f"capulet@{A}"
 PASSWORD = "correct horse battery staple"
@@ -24,9 +26,10 @@ class Target(LiveServer):
         super().__init__(directory, certificates, domain=A, environment={"PYTHONASYNCIODEBUG": ""})
         self._other = other
         self._profile = profile
+        self.component_secret = ""
 
     def prepare(self) -> None:
-        """A second host, the profile, the log level."""
+        """A second host, the profile, the log level, an external component."""
         super().prepare()
         config = self.config_file.read_text()
         host = f'[hosts."{A}"]\n'
@@ -37,6 +40,7 @@ class Target(LiveServer):
                 f'\n[hosts."{B}"]\ncertificate = "{self._other.chain}"\nkey = "{self._other.key}"\n'
                 f'[limits]\nprofile = "{self._profile}"\n[logging]\nlevel = "debug"\n'
             )
+        self.component_secret = self.add_component(GATEWAY)
 
     def add(self, jid: str, password: str = PASSWORD) -> None:
         """Adds an account at either host."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from live_server import LiveServer, make_certificates, wait_for
+from live_server import COMPONENT_PORT, LiveServer, make_certificates, wait_for
 
 from xmppchat.protocol.namespaces import NS
 from xmppchat.testing.wire_client import TcpClient
@@ -133,3 +134,24 @@ def test_without_a_server_there_is_nothing_to_reload(server: LiveServer) -> None
     )
     server.start()
     assert (done.returncode, "no server is running" in done.stderr) == (1, True)
+
+
+def test_the_port_of_components_is_open_while_there_is_one(server: LiveServer) -> None:
+    def is_open() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((server.address, COMPONENT_PORT)) == 0
+
+    server.add_component("before.test")  # so that the port's address is known from the start
+    named = server.config_file.read_text()
+    unnamed = named.partition("[external_components")[0]
+    server.restart()
+    assert is_open()
+    server.config_file.write_text(unnamed)
+    assert reload(server)["changed"] == ['external_components."before.test"']
+    assert not is_open()
+    server.config_file.write_text(named)
+    with socket.create_server((server.address, COMPONENT_PORT)):
+        [fault] = reload(server)["failed (the log says why)"]  # type: ignore[misc]
+        assert f"cannot listen on {server.address}:{COMPONENT_PORT}" in fault
+    reload(server)
+    assert is_open()

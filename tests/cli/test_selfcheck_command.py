@@ -89,7 +89,7 @@ def test_the_table_for_people(server: LiveServer, certificates: Certificates) ->
     assert status == 0
     assert "\nchat.test\n" in out
     assert f"  pass     xep0368            Direct TLS at {server.address} port 5223\n" in out
-    assert "  not yet  xep0357            Push (comes with step 4 of the roadmap)\n" in out
+    assert "  not yet  xep0363            HTTP upload (comes with step 6 of the roadmap)\n" in out
     assert "\x1b" not in out
 
 
@@ -135,7 +135,7 @@ def test_no_port_at_all(server: LiveServer, certificates: Certificates) -> None:
     found = statuses(out)
     assert status == 1
     assert found["xep0115"] == (NOT_CHECKED, "no port can be used, see above")
-    assert found["xep0357"][0] == NOT_YET
+    assert found["xep0363"][0] == NOT_YET
     leaves_nothing(server)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from live_server import Certificates, LiveServer, NewUser, ServerProcess, User, make_certificates
@@ -82,8 +83,8 @@ async def xmppjs(server: ServerProcess) -> AsyncIterator[MakeXmppJs]:
     need("node")
     made: list[XmppJs] = []
 
-    def make(user: User, resource: str) -> XmppJs:
-        made.append(XmppJs(server, user, resource))
+    def make(user: User, resource: str, kept: Mapping[str, Any] | None = None) -> XmppJs:
+        made.append(XmppJs(server, user, resource, kept))
         return made[-1]
 
     yield make

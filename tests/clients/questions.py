@@ -6,9 +6,11 @@ Nothing may stay without an answer: most of these clients wait for each before t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
+from xml.etree import ElementTree as ET
 
 UNSUPPORTED = frozenset({"service-unavailable"})
 NOTHING_THERE = frozenset({"item-not-found"})
@@ -45,6 +47,28 @@ class Question:
     by: At = At.SERVER
     empty: frozenset[str] = frozenset()
     absent: frozenset[str] = UNSUPPORTED
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: condition "" for a result, "silence" for nothing."""
+
+    condition: str
+    type: str = ""
+    sender: str = ""
+    payload: ET.Element | None = None
+
+
+def judge(question: Question, answer: Answer, offers: Collection[str]) -> str | None:
+    """What is wrong with `answer`, or None."""
+    granted = question.feature is None or question.feature in offers
+    right = ({""} | question.empty) if granted else question.absent
+    if answer.condition not in right:
+        state = "granted" if granted else "not advertised"
+        return f"{question.name} ({state}): {answer.condition or 'result'} instead of {sorted(right)}"
+    if answer.condition and answer.type != "cancel":
+        return f"{question.name}: {answer.condition} of type {answer.type} (RFC 6120 §8.3.3)"
+    return None
 
 
 def _items(node: str) -> Question:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Literal
 from xml.etree import ElementTree as ET
 
 import pytest
 from live_server import NewUser, ServerProcess, User
-from questions import QUESTIONS, At, Question
+from questions import QUESTIONS, Answer, At, judge
 from slix import MakeSlix, Slix
 from slixmpp.exceptions import IqError, IqTimeout
 from slixmpp.stanza import Iq
@@ -18,16 +16,6 @@ from slixmpp.xmlstream import StanzaBase
 from waiting import PATIENCE
 
 _DISCO = "{http://jabber.org/protocol/disco#info}"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back: condition "" for a result, "silence" for nothing."""
-
-    condition: str
-    type: str = ""
-    sender: str = ""
-    payload: ET.Element | None = None
 
 
 async def ask(client: Slix, kind: Literal["get", "set"], to: str, payload: str) -> Answer:
@@ -54,18 +42,6 @@ async def advertised(client: Slix, to: str) -> frozenset[str]:
     }
     assert identities, "an entity has at least one identity (XEP-0030 §3.1)"
     return frozenset(features | identities)
-
-
-def judge(question: Question, answer: Answer, offers: Collection[str]) -> str | None:
-    """What is wrong with `answer`, or None."""
-    granted = question.feature is None or question.feature in offers
-    right = ({""} | question.empty) if granted else question.absent
-    if answer.condition not in right:
-        state = "granted" if granted else "not advertised"
-        return f"{question.name} ({state}): {answer.condition or 'result'} instead of {sorted(right)}"
-    if answer.condition and answer.type != "cancel":
-        return f"{question.name}: {answer.condition} of type {answer.type} (RFC 6120 §8.3.3)"
-    return None
 
 
 async def test_all_questions_at_once(

@@ -41,6 +41,8 @@ async def test_xmpp_js_comes_back_and_has_everything(
             said.append(f"during cut {cut}, {number}")
             he.say(juliet.jid, said[-1])
         await she.sees("resumed", cut)
+        if any(unsent["id"] == f"j{cut}" for unsent in she.all("unsent")):
+            she.do("send", to=romeo.jid, id=f"j{cut}", body=f"into cut {cut}")
         await until(lambda: she.bodies() == said, lambda: f"{she.bodies()}, not {said}")
     assert she.all("fail") == []
     assert len(she.all("online")) == 1, "it never had to log in anew"

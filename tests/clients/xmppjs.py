@@ -6,42 +6,53 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from live_server import STARTTLS_PORT, ServerProcess, User
 from waiting import until
 
-MakeXmppJs = Callable[[User, str], "XmppJs"]
+MakeXmppJs = Callable[..., "XmppJs"]
 _FOLDER = Path(__file__).parent / "javascript"
 
 
 class XmppJs:
-    """One client of `server`; it checks the certificate, and reconnects by itself."""
+    """One client of `server`; it checks the certificate, and reconnects by itself.
 
-    def __init__(self, server: ServerProcess, user: User, resource: str) -> None:
+    With what an earlier one `kept` (its event "token") it is the same installation, and has no password.
+    """
+
+    def __init__(
+        self, server: ServerProcess, user: User, resource: str, kept: Mapping[str, Any] | None = None
+    ) -> None:
         self.events: list[dict[str, Any]] = []
         self._server = server
         self._user = user
         self._resource = resource
+        self._kept = kept
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
     async def login(self) -> XmppJs:
         """Start it; return when it is logged in and has sent presence."""
-        server = self._server
-        username = self._user.jid.partition("@")[0]
-        self._process = await asyncio.create_subprocess_exec(
-            "node", str(_FOLDER / "client.mjs"), f"xmpp://{server.address}:{STARTTLS_PORT}", server.domain, username,
-            self._user.password, self._resource, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "NODE_EXTRA_CA_CERTS": str(server.certificates.ca)},
-        )
-        self._reading = asyncio.get_running_loop().create_task(self._read())
+        await self.start()
         await self.sees("online")
         self.do("available")
         await self.sees("present")
         return self
+
+    async def start(self) -> None:
+        """Start it; what becomes of that is among its events."""
+        server = self._server
+        username = self._user.jid.partition("@")[0]
+        self._process = await asyncio.create_subprocess_exec(
+            "node", str(_FOLDER / "client.mjs"), f"xmpp://{server.address}:{STARTTLS_PORT}", server.domain, username,
+            "" if self._kept else self._user.password, self._resource, json.dumps(dict(self._kept or {})),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "NODE_EXTRA_CA_CERTS": str(server.certificates.ca)},
+        )
+        self._reading = asyncio.get_running_loop().create_task(self._read())
 
     async def _read(self) -> None:
         assert self._process is not None

@@ -12,6 +12,7 @@ from disk_support import SlowDisk, until
 from stream_management_support import SM, ids, log_in, message, names, resume
 
 from xmppchat.components.stream_management import component as module
+from xmppchat.components.stream_management import restart
 from xmppchat.components.stream_management.component import StreamManagement
 from xmppchat.components.stream_management.managed import Managed
 from xmppchat.components.stream_management.waiting import SESSION_BYTES
@@ -181,7 +182,7 @@ async def test_of_a_stream_that_does_not_settle_what_is_known_is_told(
 async def test_many_sessions_are_saved_and_come_back_a_few_at_a_time(
     tmp_path: Path, storage_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK", 2)
+    monkeypatch.setattr(restart, "CHUNK", 2)
     driver = MemoryDriver(tmp_path, storage_url=storage_url)
     await driver.start()
     romeo, _ = await log_in(driver, "romeo")

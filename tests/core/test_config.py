@@ -149,6 +149,38 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
         load_config(tmp_path / "x.toml", BUILTIN)
 
 
+def component(name: str, secret: str = '{file = "secret"}') -> str:
+    return f'{HOST}[external_components."{name}"]\nsecret = {secret}\n'
+
+
+def test_an_external_component(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(f"{'s' * 32}\n")
+    config = load(tmp_path, component("Gateway.chat.example"))
+    assert config.external_components["gateway.chat.example"].secret.reveal() == "s" * 32
+    assert (config.listen.component_addresses, config.listen.component_port) == (("127.0.0.1",), 5347)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        (component("chat.example"), 4, "chat.example is a host that is served here; a component needs a domain of its"),
+        (component("a@gateway.example"), 4, "'a@gateway.example' is not a domain"),
+        (component("x.example") + '[external_components."X.example"]\nsecret = {file = "secret"}\n', 4,
+         "the same domain stands there twice"),
+        (component("x.example", '"in plain sight"'), 5, 'a secret is {file = "PATH"} or {env = "VARIABLE"}'),
+        (component("x.example", '{file = "short"}'), 5, "fewer than 32 characters; make one by `openssl rand -hex 32`"),
+        (f'{HOST}[external_components."x.example"]\n', 4, 'external_components."x.example".secret is missing'),
+    ],
+)
+def test_an_external_component_that_cannot_be(tmp_path: Path, text: str, line: int, words: str) -> None:
+    (tmp_path / "secret").write_text("s" * 32)
+    (tmp_path / "short").write_text("s" * 31)
+    [(found, said)] = faults(tmp_path, text)
+    assert words in said
+    assert found == line
+    assert "sss" not in said
+
+
 def test_further_components_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_greeter.py").write_text(
         "from pydantic import Field\n"
@@ -210,6 +242,8 @@ def test_explain_finds_options_tables_and_names() -> None:
     assert explain(BUILTIN, "listen")[0].key == "listen.addresses"
     assert [option.key for option in explain(BUILTIN, "roster_items")] == ["limits.roster_items"]
     assert [option.key for option in explain(BUILTIN, "hosts.x.key")] == ["hosts.DOMAIN.key"]
+    found = explain(BUILTIN, 'external_components."gateway.chat.example".secret')
+    assert [option.key for option in found] == ["external_components.DOMAIN.secret"]
     with pytest.raises(KeyError, match="did you mean 'roster_items'"):
         explain(BUILTIN, "roster_itms")
 

@@ -113,3 +113,14 @@ async def test_one_that_fails_keeps_nobody_else_from_its_account(driver: MemoryD
     kernel.directory.load(address("juliet"), found.append)
     await driver.settle([])
     assert [one.jid.local for one in found if one is not None] == ["romeo", "juliet"]
+
+
+async def test_who_was_just_asked_for_is_not_the_next_to_go(driver: MemoryDriver) -> None:
+    kernel = driver.server.kernel
+    for number in range(3):
+        await kernel.directory.get(address(f"idle{number}"))
+    account = await kernel.directory.get(address("idle0"))
+    await kernel.directory.get(address("other"))
+    session = Session(account.jid.with_resource("x"), account, Hibernation(kernel), peer="", connected_at=0)
+    kernel.add_session(session)
+    assert kernel.router.session(session.jid) is session

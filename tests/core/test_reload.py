@@ -80,6 +80,31 @@ def test_the_set_of_hosts_stays_and_their_options_change(load) -> None:  # type:
     assert change.config.hosts["one.example"].certificate.name == "new.pem"
 
 
+def test_external_components_come_and_go(load, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.secret").write_text(name * 32)
+    table = '[external_components."gateway.example"]\nsecret = {file = "a.secret"}\n'
+    without, with_it = load(), load(("[limits]", f"{table}[limits]"))
+    change = plan(without, with_it)
+    assert change.restart == ()
+    assert change.changed == ('external_components."gateway.example"',)
+    assert list(change.config.external_components) == ["gateway.example"]
+    assert plan(with_it, without).config.external_components == {}
+    other_secret = load(("[limits]", f"{table.replace('a.secret', 'b.secret')}[limits]"))
+    assert plan(with_it, other_secret).changed == ('external_components."gateway.example".secret',)
+
+
+def test_a_host_that_becomes_a_component_does_so_at_a_restart(load, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "a.secret").write_text("a" * 32)
+    change = plan(load(), load(
+        ('[hosts."two.example"]\ncertificate = "two.pem"\nkey = "two.key"\n',
+         '[external_components."two.example"]\nsecret = {file = "a.secret"}\n'),
+    ))
+    assert set(change.restart) == {'hosts."two.example"', 'external_components."two.example"'}
+    assert list(change.config.hosts) == ["one.example", "two.example"]
+    assert change.config.external_components == {}
+
+
 def test_components_stay_with_their_options_for_the_start(load, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     register = next(cls for cls in BUILTIN if cls.name == "register")
     monkeypatch.setattr(register, "restart_options", ("mode",))

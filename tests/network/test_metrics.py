@@ -15,6 +15,7 @@ from xmppchat.components.accounts import ACCOUNT_COUNTS
 from xmppchat.core.counts import Histogram
 from xmppchat.network import metrics
 from xmppchat.network.metrics import Figures, MetricsServer, ProcessFigures
+from xmppchat.testing.component import MemoryComponent
 from xmppchat.testing.memory import MemoryClient, MemoryDriver
 
 
@@ -209,3 +210,26 @@ async def test_the_text_can_be_parsed(server: MetricsServer) -> None:
     assert re.search(r"^# TYPE xmppchat_commit_seconds histogram$", text, re.MULTILINE)
     for line in text.splitlines():
         assert line.startswith("# ") or re.fullmatch(r'[a-z_]+(\{([a-z_]+="[^"]*",?)*\})? \S+', line), line
+
+
+async def test_external_components_are_counted_by_their_domain(tmp_path: Path) -> None:
+    secret = "s" * 32
+    driver = MemoryDriver(tmp_path, external_components={"a.example": secret, "b.example": secret})
+    await driver.start()
+    component = MemoryComponent(driver.server, "a.example")
+    component.attach(secret)
+    await driver.settle(())
+    component.write("<iq type='get' id='1' from='a.example' to='chat.example'><ping xmlns='urn:xmpp:ping'/></iq>")
+    await driver.settle(())
+    whole = driver.server
+    figures = Figures(whole.kernel, whole.connections, whole.database.writer)
+    server = MetricsServer("127.0.0.1", 0, figures, whole.kernel, ACCOUNT_COUNTS)
+    await server.start()
+    found = await series(server)
+    assert found['xmppchat_component_attached{component="a.example"}'] == 1
+    assert found['xmppchat_component_attached{component="b.example"}'] == 0
+    for direction in ("in", "out"):
+        assert found[f'xmppchat_component_stanzas_total{{component="a.example",direction="{direction}"}}'] == 1
+    assert found['xmppchat_logins_total{mechanism="component handshake",outcome="success"}'] == 1
+    await server.stop()
+    await driver.stop()

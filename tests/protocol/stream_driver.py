@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from xmppchat.jid import JID
 from xmppchat.protocol import stream_management
+from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import BadRequest, ItemNotFound, StreamError
 from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.sasl2 import LoginRequest
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.stream import Stream
 from xmppchat.protocol.stream_events import (
@@ -20,12 +22,17 @@ from xmppchat.protocol.stream_events import (
     SaslStarted,
     StartTlsRequested,
     StreamEnded,
+    TaskAnswered,
+    TaskBegun,
 )
+from xmppchat.protocol.stream_features import StreamFeature, announcement, bind_2
 from xmppchat.protocol.stream_settings import StreamSettings
 from xmppchat.protocol.xmlreader import TRUSTED, Item, ReaderLimits, XmlReader
 
 HOST = "chat.example"
 OTHER_HOST = "other.example"
+#: Whose session "known" is.
+FORMER = JID.parse(f"romeo@{HOST}/former")
 BINDINGS = {"tls-server-end-point": b"hash of the certificate"}
 
 
@@ -50,6 +57,25 @@ BIND = f"<iq type='set' id='b1'><bind xmlns='{NS.BIND}'><resource>phone</resourc
 REFUSED_BIND = (
     f"<iq type='set' id='b0'><bind xmlns='{NS.BIND}'><resource>taken</resource></bind></iq>".encode()
 )
+def authenticate(mechanism: str = "PLAIN", more: str = "", initial: str = "b2s=") -> bytes:
+    """A login by SASL2 (XEP-0388 §2.3) that asks for `more`."""
+    return (
+        f"<authenticate xmlns='{NS.SASL_2}' mechanism='{mechanism}'>"
+        f"<initial-response>{initial}</initial-response>{more}</authenticate>"
+    ).encode()
+
+
+BIND_2 = f"<bind xmlns='{NS.BIND_2}'><tag>Client</tag></bind>"
+RESUME_KNOWN = f"<resume xmlns='{NS.STREAM_MANAGEMENT}' previd='known' h='3'/>"
+RESUME_UNKNOWN = f"<resume xmlns='{NS.STREAM_MANAGEMENT}' previd='nothing' h='0'/>"
+#: The driver has a task for who offers this upgrade.
+UPGRADE = f"<upgrade xmlns='{NS.SASL_UPGRADE}'>UPGR-SCRAM-SHA-512</upgrade>"
+RESPONSE_2 = f"<response xmlns='{NS.SASL_2}'>b2s=</response>".encode()
+ABORT_2 = f"<abort xmlns='{NS.SASL_2}'/>".encode()
+NEXT = f"<next xmlns='{NS.SASL_2}' task='UPGR-SCRAM-SHA-512'/>".encode()
+TASK_DATA = (
+    f"<task-data xmlns='{NS.SASL_2}'><hash xmlns='{NS.SCRAM_UPGRADE}'>b2s=</hash></task-data>".encode()
+)
 REGISTER = f"<iq type='get' id='r1'><query xmlns='{NS.REGISTER}'/></iq>".encode()
 MESSAGE = b"<message to='juliet@chat.example' id='m1'><body>Hi</body></message>"
 IQ = f"<iq type='get' id='p1'><ping xmlns='{NS.PING}'/></iq>".encode()
@@ -67,6 +93,9 @@ def settings() -> StreamSettings:
     return StreamSettings(
         is_served={HOST, OTHER_HOST}.__contains__, new_id=lambda: f"id{next(numbers)}", mechanisms=mechanisms,
         nonzas={(NS.STREAM_MANAGEMENT, "enable")},
+        token_mechanisms=lambda bindings: ("HT-SHA-256-ENDP", "HT-SHA-256-NONE") if bindings else ("HT-SHA-256-NONE",),
+        upgrades=lambda: ("SCRAM-SHA-512",),
+        inline=(bind_2(["urn:xmpp:carbons:2"]), StreamFeature("sm", announcement("sm", NS.STREAM_MANAGEMENT))),
     )
 
 
@@ -77,6 +106,7 @@ class Driver:
         self.stream = Stream(settings(), secure=secure, channel_bindings=BINDINGS if secure else None)
         self.events: list[Event] = []
         self.output = b""
+        self._wanted: LoginRequest | None = None
 
     def feed(self, *pieces: bytes) -> Driver:
         """Give `pieces` one after the other."""
@@ -109,12 +139,16 @@ class Driver:
         match event:
             case StartTlsRequested():
                 stream.tls_established(BINDINGS)
-            case SaslStarted(mechanism="PLAIN"):
-                stream.sasl_succeeded(None)
-            case SaslStarted():
+            case SaslStarted(mechanism="PLAIN" | "HT-SHA-256-NONE", request=request):
+                self._wanted = request
+                self._succeed(None)
+            case SaslStarted(request=request):
+                self._wanted = request
                 stream.sasl_challenge(b"prove it")
             case SaslResponded(data=b"ok"):
-                stream.sasl_succeeded(b"v=proof")
+                self._succeed(b"v=proof")
+            case TaskBegun() | TaskAnswered():
+                self._go_on_with_the_task(event)
             case SaslResponded():
                 stream.sasl_failed("not-authorized", "wrong")
             case BindRequested(resource="taken"):
@@ -122,11 +156,41 @@ class Driver:
             case BindRequested(resource=resource):
                 stream.bound(JID.parse(f"romeo@{HOST}/{resource or 'made-up'}"))
             case ResumeRequested(previd="known", handled=handled):
-                stream.resumed(stream_management.resumed("known", handled or 0))
+                stream.resumed(stream_management.resumed("known", handled or 0), FORMER)
             case ResumeRequested():
                 stream.resume_failed(stream_management.failed(ItemNotFound()))
             case RegistrationRequested(element=element):
                 stream.answer_registration(Stanza.from_element(element).result())
+
+    def _go_on_with_the_task(self, event: TaskBegun | TaskAnswered) -> None:
+        if isinstance(event, TaskBegun):
+            self.stream.task_data(Element("salt", NS.SCRAM_UPGRADE, {"iterations": "4096"}, ("c2FsdA==",)))
+        else:
+            self._let_in(None)
+
+    def _succeed(self, data: bytes | None) -> None:
+        wanted = self._wanted
+        if wanted is None:
+            self.stream.sasl_succeeded(data)
+        elif wanted.upgrades:
+            self.stream.ask_task(data, f"UPGR-{wanted.upgrades[0]}")
+        else:
+            self._let_in(data)
+
+    def _let_in(self, data: bytes | None) -> None:
+        """Do what was asked for with the login, in its order (XEP-0386 §3.2)."""
+        stream, wanted = self.stream, self._wanted
+        assert wanted is not None
+        stream.login_succeeded(JID.parse(f"romeo@{HOST}"), data)
+        if wanted.resume is not None and wanted.resume.previd == "known":
+            stream.resumed(stream_management.resumed("known", wanted.resume.handled or 0), FORMER)
+            return
+        if wanted.resume is not None:
+            stream.resume_failed(stream_management.failed(ItemNotFound()))
+        if wanted.bind is None:
+            stream.opened()
+        else:
+            stream.bound(JID.parse(f"romeo@{HOST}/{wanted.bind.tag}/x"), [Element("metadata", NS.ARCHIVE)])
 
 
 def secure() -> Driver:

@@ -40,7 +40,17 @@ ELEMENTS = {
     "message": d.MESSAGE,
     "presence": d.PRESENCE,
     "iq": d.IQ,
-    "sasl2 authenticate": b"<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'/>",
+    "sasl2": d.authenticate(),
+    "sasl2, challenged": d.authenticate("SCRAM-SHA-256"),
+    "sasl2, bind": d.authenticate(more=d.BIND_2),
+    "sasl2, resume": d.authenticate(more=d.RESUME_KNOWN + d.BIND_2),
+    "sasl2, resume in vain": d.authenticate(more=d.RESUME_UNKNOWN),
+    "sasl2, task": d.authenticate(more=d.UPGRADE),
+    "sasl2, no mechanism": b"<authenticate xmlns='urn:xmpp:sasl:2'/>",
+    "sasl2 response": d.RESPONSE_2,
+    "sasl2 abort": d.ABORT_2,
+    "sasl2 next": d.NEXT,
+    "sasl2 task data": d.TASK_DATA,
     "sm enable": b"<enable xmlns='urn:xmpp:sm:3'/>",
     "sm request": b"<r xmlns='urn:xmpp:sm:3'/>",
     "sm resume": b"<resume xmlns='urn:xmpp:sm:3' previd='nothing' h='0'/>",
@@ -60,7 +70,14 @@ ELEMENTS = {
 #: What is lawful in a phase, and the phase it leads to. All else ends the stream with the phase's error.
 LAWFUL = {
     Phase.PLAIN: {"starttls": Phase.OPENING},
-    Phase.SECURE: {"auth": Phase.OPENING, "auth, challenged": Phase.AUTHENTICATING, "register": Phase.SECURE},
+    Phase.SECURE: {
+        "auth": Phase.OPENING, "auth, challenged": Phase.AUTHENTICATING, "register": Phase.SECURE,
+        "sasl2": Phase.AUTHENTICATED, "sasl2, challenged": Phase.AUTHENTICATING_2, "sasl2, bind": Phase.BOUND,
+        "sasl2, resume": Phase.BOUND, "sasl2, resume in vain": Phase.AUTHENTICATED, "sasl2, task": Phase.TASK,
+        "sasl2, no mechanism": Phase.SECURE,
+    },
+    Phase.AUTHENTICATING_2: {"sasl2 response": Phase.AUTHENTICATED, "sasl2 abort": Phase.SECURE},
+    Phase.TASK: {"sasl2 next": Phase.TASK, "sasl2 task data": Phase.AUTHENTICATED, "sasl2 abort": Phase.SECURE},
     Phase.AUTHENTICATING: {"response": Phase.OPENING, "wrong response": Phase.SECURE, "abort": Phase.SECURE},
     Phase.AUTHENTICATED: {
         "bind": Phase.BOUND, "sm enable": Phase.AUTHENTICATED, "sm resume": Phase.AUTHENTICATED,
@@ -72,6 +89,8 @@ UNLAWFUL = {
     Phase.PLAIN: "policy-violation",
     Phase.SECURE: "not-authorized",
     Phase.AUTHENTICATING: "not-authorized",
+    Phase.AUTHENTICATING_2: "not-authorized",
+    Phase.TASK: "not-authorized",
     Phase.AUTHENTICATED: "not-authorized",
     Phase.BOUND: "unsupported-stanza-type",
 }
@@ -79,6 +98,8 @@ SETUP: dict[Phase, Callable[[], Driver]] = {
     Phase.PLAIN: plain,
     Phase.SECURE: secure,
     Phase.AUTHENTICATING: authenticating,
+    Phase.AUTHENTICATING_2: lambda: secure().feed(d.authenticate("SCRAM-SHA-256")),
+    Phase.TASK: lambda: secure().feed(d.authenticate(more=d.UPGRADE)),
     Phase.AUTHENTICATED: authenticated,
     Phase.BOUND: bound,
 }

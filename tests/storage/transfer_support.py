@@ -36,7 +36,7 @@ def hostile_rows(table: Table, count: int = 12) -> Iterator[dict[str, Any]]:
 
 
 def _value(column: Column[Any], number: int) -> Any:
-    is_key = column.primary_key or column.name in ("domain", "localpart")
+    is_key = column.primary_key or column.name in ("domain", "localpart", "client_hash")
     if column.name == "subscription":
         return ("none", "to", "from", "both", "remove")[number % 5]
     if isinstance(column.type, Boolean):

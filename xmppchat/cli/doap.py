@@ -13,7 +13,10 @@ _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _XMPP = "https://linkmauve.fr/ns/xmpp-doap#"
 
 #: What the core itself implements, beneath all components.
-CORE = (Rfc(6120), Rfc(7590), Xep(368, "1.1.0"))
+CORE = (
+    Rfc(6120), Rfc(7590), Xep(368, "1.1.0"), Xep(386, "1.1.0"), Xep(388, "1.0.4"),
+    Xep(440, "1.0.0", note="tls-server-end-point"),
+)
 
 
 def doap(classes: Iterable[type[Component[Any]]]) -> str:

@@ -71,8 +71,9 @@ def _object(option: Option, loaded: ServerConfig | None, key: str) -> dict[str, 
 
 
 def _paths(option: Option, loaded: ServerConfig, key: str) -> list[tuple[str, ...]]:
-    """Where `option` stands in the configuration: once, or once for each host that `key` does not exclude."""
+    """Where `option` stands in the configuration: once, or once for each domain that `key` does not exclude."""
     if "DOMAIN" not in option.path:
         return [option.path]
-    named = [domain for domain in loaded.hosts if domain in key]
-    return [tuple(domain if part == "DOMAIN" else part for part in option.path) for domain in named or loaded.hosts]
+    domains = loaded.hosts if option.path[0] == "hosts" else loaded.external_components
+    named = [domain for domain in domains if domain in key]
+    return [tuple(domain if part == "DOMAIN" else part for part in option.path) for domain in named or domains]

@@ -59,11 +59,12 @@ def default_config(options: Iterable[Option]) -> str:
     """A configuration file with every option, its description and default; what has a default is commented out."""
     lines = ["# All options of xmppchat with their defaults. Paths count from this file.", f"# ({_NOTE})", ""]
     for table, group in groupby(options, key=lambda option: option.table):
+        is_wanted = table not in _EXAMPLES_OF_NEEDLESS
         if table:
-            lines += ["", f"[{_example_table(table)}]"]
+            lines += ["", f"{'' if is_wanted else '# '}[{_example_table(table)}]"]
         for option in group:
             lines.append(f"# {option.description} ({type_and_bounds(option)})")
-            if option.is_required:
+            if option.is_required and is_wanted:
                 lines.append(f"{option.name} = {toml_value(f'certificates/chat.example.{_SUFFIX[option.name]}')}")
             else:
                 lines.append(f"# {option.name} = {_example(option)}")
@@ -79,8 +80,12 @@ def _example(option: Option) -> str:
 _SUFFIX = {"certificate": "pem", "key": "key"}
 
 
+#: Tables that a server need not have, by what they are called; with an example of a name.
+_EXAMPLES_OF_NEEDLESS = {"external_components.DOMAIN": 'external_components."gateway.chat.example"'}
+
+
 def _example_table(table: str) -> str:
-    return table.replace("hosts.DOMAIN", 'hosts."chat.example"')
+    return _EXAMPLES_OF_NEEDLESS.get(table) or table.replace("hosts.DOMAIN", 'hosts."chat.example"')
 
 
 def options_page(options: Iterable[Option]) -> str:

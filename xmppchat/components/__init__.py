@@ -14,8 +14,10 @@ from xmppchat.components.caps import Caps
 from xmppchat.components.carbons import Carbons
 from xmppchat.components.contact_addresses import ContactAddresses
 from xmppchat.components.csi import Csi
+from xmppchat.components.devices import Devices
 from xmppchat.components.disco import Disco
 from xmppchat.components.entity_time import EntityTime
+from xmppchat.components.external_components import ExternalComponents
 from xmppchat.components.invitations import Invitations
 from xmppchat.components.last_activity import LastActivity
 from xmppchat.components.offline import Offline
@@ -23,6 +25,7 @@ from xmppchat.components.operations import Operations
 from xmppchat.components.ping import Ping
 from xmppchat.components.presence import Presence, Subscriptions
 from xmppchat.components.private_xml import PrivateXml
+from xmppchat.components.push import Push
 from xmppchat.components.register import Register
 from xmppchat.components.roster import Roster
 from xmppchat.components.service_administration import ServiceAdministration
@@ -36,6 +39,7 @@ from xmppchat.core.component import Component
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
     Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Caps, Carbons, ContactAddresses,
-    Csi, Disco, EntityTime, Invitations, LastActivity, Offline, Operations, Ping, Presence, PrivateXml, Register,
-    Roster, ServiceAdministration, Strangers, StreamLimits, StreamManagement, Subscriptions, Users, Vcard, Version,
+    Csi, Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline, Operations, Ping, Presence,
+    PrivateXml, Push, Register, Roster, ServiceAdministration, Strangers, StreamLimits, StreamManagement, Subscriptions,
+    Users, Vcard, Version,
 )

@@ -37,6 +37,7 @@ from xmppchat.core.component import (
     Xep,
     iq_set,
     stage,
+    with_bind,
 )
 from xmppchat.core.pipeline import Archived, Passage
 from xmppchat.core.session import Session
@@ -73,15 +74,22 @@ class Carbons(Component[ComponentConfig]):
     def enable(self, request: IqRequest) -> None:
         """Copies come to this session from now on."""
         # COMPAT(Converse, 2026): it asks the domain, where the feature is, and not its account.
-        session = _own_session(request)
-        if not session.wants_carbons:
-            session.wants_carbons, session.copies_since = True, self.kernel.ids.sortable()
+        self._begin(_own_session(request))
 
     @iq_set(NS.CARBONS, "disable", at=SERVER | ACCOUNT)
     def disable(self, request: IqRequest) -> None:
         """No more copies."""
         session = _own_session(request)
         session.wants_carbons, session.copies_since = False, 0
+
+    @with_bind(NS.CARBONS, "enable")
+    def enable_from_the_start(self, session: Session, element: Element) -> None:
+        """Copies come to this session from its first moment on (XEP-0386 §3.2)."""
+        self._begin(session)
+
+    def _begin(self, session: Session) -> None:
+        if not session.wants_carbons:
+            session.wants_carbons, session.copies_since = True, self.kernel.ids.sortable()
 
     # --- copies ------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ deleted after they were sent: a crash in between, or a disk that is full, repeat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -31,9 +31,8 @@ from xmppchat.core.pipeline import HANDLED, Passage
 from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import BlockingService
 from xmppchat.core.session import Behind, Session
-from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol import stanza_ids
-from xmppchat.protocol.delay import delayed
+from xmppchat.protocol.delay import delayed, stripped
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import ServiceUnavailable, StanzaError, StreamError
 from xmppchat.protocol.message_content import has_text, is_for_copies, is_of_the_moment
@@ -115,14 +114,8 @@ class Offline(Component[ComponentConfig]):
     @stage(Stage.SANITISE, OUTBOUND, kinds=("message", "presence"))
     def strip_delay(self, passage: Passage) -> Stanza:
         """A client must not say that this server delayed a stanza (XEP-0203 §4)."""
-        stanza = passage.stanza
         hosts = self.kernel.hosts
-        if "<delay" in stanza.inner_xml:  # as the serialiser spells it, whatever prefix it came with
-            return stanza.replace(children=[
-                child for child in stanza.children
-                if isinstance(child, str) or not child.is_named("delay", NS.DELAY) or not _is_one_of(child, hosts)
-            ])
-        return stanza
+        return stripped(passage.stanza, lambda by: by.full in hosts)
 
     @stage(Stage.FALLBACK, INBOUND)
     def store(self, passage: Passage) -> bool:
@@ -256,14 +249,6 @@ class Offline(Component[ComponentConfig]):
     def delete(self, event: events.AccountDeleted) -> None:
         """Its messages go with an account."""
         event.turn.write(event.account, _DELETE_ALL, {"account": event.account.id})
-
-
-def _is_one_of(delay: Element, hosts: Collection[str]) -> bool:
-    """Whether a delay claims to be of one of `hosts`, however it spells it."""
-    try:
-        return JID.parse(delay.get("from")).full in hosts
-    except InvalidJID:
-        return False
 
 
 def _has_copies(account: Account, stanza: Stanza) -> bool:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from xmppchat.core.mailbox import Mailbox
-from xmppchat.jid import JID
+from xmppchat.jid import JID, InvalidJID
 
 if TYPE_CHECKING:
     from xmppchat.core.limits import Rates
     from xmppchat.core.session import Session
+    from xmppchat.protocol.stanza import Stanza
 
 PartT = TypeVar("PartT")
 
@@ -37,12 +38,20 @@ class AccountPart(Generic[PartT]):
 
 
 class Unbegun:
-    """A stanza of `session` that came and is not begun: something looks at it, or its recipient is being loaded."""
+    """A stanza of `session` that came and is not begun: something looks at it, or its recipient is being loaded.
 
-    __slots__ = ("_over", "session")
+    `number` is its number in a managed stream, else 0. `is_ready`: the recipient is there, or cannot be loaded, for
+    which it `is_refused`.
+    """
 
-    def __init__(self, session: Session) -> None:
+    __slots__ = ("_over", "is_ready", "is_refused", "number", "session", "stanza")
+
+    def __init__(self, session: Session, stanza: Stanza, number: int) -> None:
         self.session = session
+        self.stanza = stanza
+        self.number = number
+        self.is_ready = False
+        self.is_refused = False
         self._over: asyncio.Event | None = None  # made where somebody waits
         account = session.account
         if account.unbegun is None:
@@ -122,3 +131,12 @@ class Account:
 
     def __repr__(self) -> str:
         return f"<Account {self.jid} id={self.id} sessions={len(self.sessions)}>"
+
+
+def login_address(localpart: str, domain: str) -> JID | None:
+    """The account a login name means, None where it can be none (a name with "@" or "/" must not smuggle a host)."""
+    try:
+        jid = JID.parse(f"{localpart}@{domain}")
+    except InvalidJID:
+        return None
+    return jid if jid.domain == domain and jid.local and not jid.resource else None

@@ -5,12 +5,13 @@ Failures are counted per address and per (account, network), never per account a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
 
 from xmppchat.core.limits import LimitCounters, Limits
 from xmppchat.core.runtime import Clock
-from xmppchat.core.services import AccountService
+from xmppchat.core.services import AccountService, DeviceService
+from xmppchat.jid import JID
 from xmppchat.protocol.sasl import (
     Challenge,
     Exchange,
@@ -18,6 +19,7 @@ from xmppchat.protocol.sasl import (
     Failure,
     NeedKeys,
     NeedPasswordCheck,
+    NeedTokens,
     Step,
     Success,
     create,
@@ -79,9 +81,11 @@ class Authenticator:
     """Shared by all connections: starts exchanges, keeps the books on failures."""
 
     def __init__(
-        self, accounts: AccountService, limits: Limits, counters: LimitCounters, clock: Clock, nonce: Callable[[], str]
+        self, accounts: AccountService, devices: DeviceService, limits: Limits, counters: LimitCounters, clock: Clock,
+        nonce: Callable[[], str],
     ) -> None:
         self._accounts = accounts
+        self._devices = devices
         self._counters = counters
         self._nonce = nonce
         minutes = 60.0
@@ -94,38 +98,58 @@ class Authenticator:
         self._addresses.failures = limits.auth_failures_per_address
         self._pairs.failures = limits.auth_failures_per_account
 
-    def create(self, mechanism: str, domain: str, channel_bindings: dict[str, bytes]) -> Exchange:
-        """A new exchange; raises :class:`~xmppchat.protocol.sasl.MechanismNotOffered`."""
-        return create(mechanism, ExchangeContext(domain, channel_bindings, bool(channel_bindings), self._nonce))
+    def create(
+        self, mechanism: str, domain: str, channel_bindings: dict[str, bytes], *, offered: Sequence[str] = (),
+        claimed: JID | None = None, by_token: bool = False,
+    ) -> Exchange:
+        """A new exchange; raises :class:`~xmppchat.protocol.sasl.MechanismNotOffered`.
+
+        `offered` are the mechanisms of the SASL profile in use; `claimed` and `by_token` are as in
+        :class:`~xmppchat.protocol.sasl.ExchangeContext` and :func:`~xmppchat.protocol.sasl.create`.
+        """
+        if not self._accounts.vouches_for_offer:
+            offered = ()
+        context = ExchangeContext(
+            domain, channel_bindings, bool(channel_bindings), self._nonce, tuple(offered), claimed
+        )
+        return create(mechanism, context, by_token=by_token)
 
     def may_try(self, peer: str) -> bool:
         """Whether this address may try at all."""
         return self._addresses.may_try(peer)
 
-    def at_hand(self, exchange: Exchange, step: Step, domain: str, peer: str) -> Step:
-        """The next step, where nothing has to be waited for; else `step` itself, for :meth:`proceed`."""
+    def at_hand(self, exchange: Exchange, step: Step, domain: str, peer: str, client_id: str = "") -> Step:
+        """The next step, where nothing has to be waited for; else `step` itself, for :meth:`proceed`.
+
+        `client_id` is what the client calls itself (XEP-0388 §2.4), "" for nothing: whose tokens are looked at.
+        """
+        if isinstance(step, (NeedKeys, NeedTokens)) and self._is_blocked(step.username, domain, peer):
+            return _TRY_LATER
         if isinstance(step, NeedKeys):
-            if self._is_blocked(step.username, domain, peer):
-                return _TRY_LATER
             keys = self._accounts.scram_keys_at_hand(domain, step.username, step.hash_name)
             if keys is not None:
                 return exchange.keys(keys)
+        elif isinstance(step, NeedTokens):
+            tokens = self._devices.tokens_at_hand(domain, step.username, client_id, exchange.name)
+            if tokens is not None:
+                return exchange.tokens(tokens)
         return step
 
-    async def proceed(self, exchange: Exchange, step: Step, domain: str, peer: str) -> Challenge | Success | Failure:
+    async def proceed(
+        self, exchange: Exchange, step: Step, domain: str, peer: str, client_id: str = ""
+    ) -> Challenge | Success | Failure:
         """Look up what `step` asks for, until there is something to tell the client."""
-        while True:
+        while isinstance(step, (NeedKeys, NeedPasswordCheck, NeedTokens)):
+            if self._is_blocked(step.username, domain, peer):
+                return _TRY_LATER
             if isinstance(step, NeedKeys):
-                if self._is_blocked(step.username, domain, peer):
-                    return _TRY_LATER
                 step = exchange.keys(await self._accounts.scram_keys(domain, step.username, step.hash_name))
             elif isinstance(step, NeedPasswordCheck):
-                if self._is_blocked(step.username, domain, peer):
-                    return _TRY_LATER
                 is_right = await self._accounts.check_password(domain, step.username, step.password)
                 step = exchange.password_checked(is_right)
             else:
-                return step
+                step = exchange.tokens(await self._devices.tokens(domain, step.username, client_id, exchange.name))
+        return step
 
     def refusal(self, success: Success, domain: str) -> Failure | None:
         """Why somebody who proved who they are may not log in all the same (RFC 6120 §6.5.2); only they learn it."""

@@ -153,6 +153,8 @@ class Component(Generic[ConfigT]):
     features: ClassVar[Sequence[Feature]] = ()
     identities: ClassVar[Sequence[Identity]] = ()
     stream_features: ClassVar[Sequence[StreamFeature]] = ()
+    #: What can be asked for with SASL2 (XEP-0388 §2.1); what comes with Bind 2 is declared by :func:`with_bind`.
+    inline_features: ClassVar[Sequence[StreamFeature]] = ()
     Config: ClassVar[type[ComponentConfig]] = ComponentConfig
     provides: ClassVar[Sequence[type]] = ()
     requires: ClassVar[Sequence[type]] = ()
@@ -245,6 +247,15 @@ class NonzaDeclaration:
 
 
 @dataclass(frozen=True, slots=True)
+class InlineDeclaration:
+    """A method that gives a session a feature as it is bound (XEP-0386)."""
+
+    namespace: str
+    name: str
+    feature: str
+
+
+@dataclass(frozen=True, slots=True)
 class EventDeclaration:
     """A method that is told of an event."""
 
@@ -278,8 +289,8 @@ class CommandDeclaration:
 
 
 Declaration = (
-    IqDeclaration | PresenceDeclaration | NonzaDeclaration | StageDeclaration | EventDeclaration | EveryDeclaration
-    | CommandDeclaration
+    IqDeclaration | PresenceDeclaration | NonzaDeclaration | InlineDeclaration | StageDeclaration | EventDeclaration
+    | EveryDeclaration | CommandDeclaration
 )
 Method = TypeVar("Method", bound=Callable[..., Any])
 _MARK = "__xmppchat_declarations__"
@@ -325,6 +336,16 @@ def nonza(namespace: str, name: str) -> Callable[[Method], Method]:
     return _declare(NonzaDeclaration(namespace, name))
 
 
+def with_bind(namespace: str, name: str, *, feature: str = "") -> Callable[[Method], Method]:
+    """The method gives a session a feature that its client asks for with ``{namespace}name`` while it binds a resource
+    (XEP-0386 §3.2); `feature` is what the server announces for it, the namespace where nothing is said.
+
+    It takes (session, element) and returns what the client is told in ``<bound/>``, or None. What it does is done in
+    place, before anything else can reach the session.
+    """
+    return _declare(InlineDeclaration(namespace, name, feature or namespace))
+
+
 def stage(
     stage: Stage, direction: Direction, *, after: tuple[str, ...] = (), kinds: tuple[str, ...] = STANZA_KINDS,
     only_with: AccountPart[Any] | None = None,
@@ -332,8 +353,8 @@ def stage(
     """The method takes part in `stage`, behind those of the components named in `after`, else alphabetically.
 
     It takes a :class:`~xmppchat.core.pipeline.Passage`; what it returns depends on the stage.
-    A hook may be for some `kinds` of stanzas only, one of SCREEN also `only_with` accounts whose part of that name is
-    not empty (false): for all others it costs next to nothing.
+    A hook may be for some `kinds` of stanzas only, one of SCREEN or OBSERVE also `only_with` accounts whose part of
+    that name is not empty (false): for all others it costs next to nothing.
     """
     return _declare(StageDeclaration(stage, direction, after, kinds, only_with))
 

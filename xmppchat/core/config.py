@@ -9,152 +9,43 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
 import tomllib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, cast
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, create_model, field_validator
 
 from xmppchat.core import config_faults, toml_source
 from xmppchat.core.component import Component, ComponentConfig
 from xmppchat.core.config_faults import ConfigError, Fault
+from xmppchat.core.config_tables import (
+    ExternalComponentConfig,
+    HostConfig,
+    ListenConfig,
+    LoggingConfig,
+    MetricsConfig,
+    StorageConfig,
+    Table,
+    domain_of,
+)
 from xmppchat.core.limits import Limits
 from xmppchat.core.options import Option, check_described, find, options
 from xmppchat.core.secret import Secret
-from xmppchat.jid import JID, InvalidJID
+from xmppchat.jid import JID
 
 __all__ = [
-    "ConfigError", "Fault", "HostConfig", "ListenConfig", "LoggingConfig", "MetricsConfig", "ServerConfig",
-    "StorageConfig", "components_in", "explain", "load_config",
+    "ConfigError", "ExternalComponentConfig", "Fault", "HostConfig", "ListenConfig", "LoggingConfig", "MetricsConfig",
+    "ServerConfig", "StorageConfig", "components_in", "explain", "load_config",
 ]  # fmt: skip
 
 ConfigT = TypeVar("ConfigT", bound=ComponentConfig)
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class HostConfig(_Table):
-    """A domain that is served here. After loading, its paths are absolute."""
-
-    certificate: Path = Field(description="certificate chain in PEM format, the host's own certificate first")
-    key: Path = Field(description="private key of the certificate in PEM format, without a passphrase")
-    admins: tuple[JID, ...] = Field(default=(), description="addresses of the accounts that may administer this host")
-
-    @field_validator("admins", mode="before")
-    @classmethod
-    def _parse_admins(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            return value
-        admins = tuple(item if isinstance(item, JID) else JID.parse(str(item)) for item in value)
-        for admin in admins:
-            if not admin.local or admin.resource:
-                raise ValueError(f"{str(admin)!r} is not an account's address; it looks like name@chat.example")
-        return admins
-
-
-class ListenConfig(_Table):
-    """Where clients connect."""
-
-    addresses: tuple[str, ...] = Field(
-        default=("::",),
-        min_length=1,
-        description='IP addresses to listen on; "::" is all of the machine, IPv4 included',
-    )
-    starttls_port: int = Field(default=5222, ge=0, le=65_535, description="port for clients, with STARTTLS; 0: off")
-    direct_tls_port: int = Field(
-        default=5223, ge=0, le=65_535, description="port for clients, with TLS from the first byte; 0: off"
-    )
-
-    @field_validator("addresses")
-    @classmethod
-    def _check_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for address in value:
-            try:
-                ip_address(address)
-            except ValueError:
-                raise ValueError(
-                    f'{address!r} is no IP address; one looks like "192.0.2.1", "2001:db8::1" or "::"'
-                ) from None
-        return value
-
-
-class StorageConfig(_Table):
-    """The database. After loading, a path in the URL is absolute."""
-
-    url: str = Field(
-        default="sqlite:///xmppchat.db", repr=False,
-        description="database: sqlite:///PATH, where a relative path counts from data_dir, or "
-        "postgresql://USER:PASSWORD@HOST:PORT/DATABASE (?host=DIRECTORY for a Unix socket)",
-    )  # fmt: skip
-    password: Secret | None = Field(
-        default=None, description="password of the database's user, so that it need not stand in the URL",
-    )  # fmt: skip
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, value: str) -> str:
-        if not re.match(r"sqlite:///.|postgres(ql)?://.*/.", value):
-            # It may hold a password, so it is not repeated.
-            raise ValueError("this is neither sqlite:///PATH nor postgresql://USER@HOST/DATABASE")
-        return value
-
-    @property
-    def shown_url(self) -> str:
-        """The URL without a password, for people."""
-        without = re.sub(r"^(postgres(?:ql)?://[^:@/?]*):.*@", r"\1:…@", self.url)
-        return re.sub(r"([?&]password=)[^&]*", r"\1…", without)
-
-    @property
-    def full_url(self) -> str:
-        """The URL with the password: for :meth:`Database.open`, never for a log."""
-        if self.password is None or self.url.startswith("sqlite:"):
-            return self.url
-        parts = urlsplit(self.url)
-        user, _, where = parts.netloc.rpartition("@")
-        netloc = f"{user.partition(':')[0]}:{quote(self.password.reveal(), safe='')}@{where}"
-        return urlunsplit(parts._replace(netloc=netloc))
-
-
-class LoggingConfig(_Table):
-    """What is logged, to standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info",
-        description='least severity that is logged; "debug" has a line per stanza, without contents',
-    )
-    format: Literal["console", "json"] = Field(
-        default="console", description='"console" for people, "json" for programs: an object per line'
-    )
-
-
-class MetricsConfig(_Table):
-    """Figures for Prometheus."""
-
-    port: int = Field(default=0, ge=0, le=65_535, description="port for GET /metrics, in plain HTTP; 0: off")
-    address: str = Field(
-        default="127.0.0.1", description="IP address of that port; whoever reaches it can read the figures"
-    )
-
-    @field_validator("address")
-    @classmethod
-    def _check_address(cls, value: str) -> str:
-        try:
-            ip_address(value)
-        except ValueError:
-            raise ValueError(f'{value!r} is no IP address; one looks like "127.0.0.1" or "::1"') from None
-        return value
-
-
-class _File(_Table):
+class _File(Table):
     """The file as a whole, but for ``[components]``, which depends on the components there are."""
 
     data_dir: Path = Field(default=Path("data"), description="directory of everything the server writes")
@@ -166,11 +57,29 @@ class _File(_Table):
     limits: Limits = Limits()
     logging: LoggingConfig = LoggingConfig()
     metrics: MetricsConfig = MetricsConfig()
+    external_components: dict[str, ExternalComponentConfig] = Field(
+        default_factory=dict, max_length=1_000, description="services that connect to this server, by their domain",
+        json_schema_extra={"placeholder": "DOMAIN"},
+    )  # fmt: skip
+
+    @field_validator("external_components")
+    @classmethod
+    def _prepare_components(
+        cls, value: dict[str, ExternalComponentConfig], info: ValidationInfo
+    ) -> dict[str, ExternalComponentConfig]:
+        prepared = {domain_of(name): component for name, component in value.items()}
+        if len(prepared) != len(value):
+            raise ValueError("the same domain stands there twice, spelt differently")
+        for name in prepared:
+            if name in info.data.get("hosts", ()):
+                raise ValueError(f"{name} is a host that is served here; a component needs a domain of its own, "
+                                 f"such as service.{name}")
+        return prepared
 
     @field_validator("hosts")
     @classmethod
     def _prepare_domains(cls, value: dict[str, HostConfig]) -> dict[str, HostConfig]:
-        return {_domain(name): host for name, host in value.items()}
+        return {domain_of(name): host for name, host in value.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +93,7 @@ class ServerConfig:
     limits: Limits = field(default_factory=Limits)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    external_components: Mapping[str, ExternalComponentConfig] = field(default_factory=dict)
     #: The modules of ``[components] load``.
     load: tuple[str, ...] = ()
     #: Built-in components and those of the modules.
@@ -234,23 +144,28 @@ class ServerConfig:
         certificate: Path = Path("chat.pem"),
         key: Path = Path("chat.key"),
         admins: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        external_components: Mapping[str, str] = MappingProxyType({}),
         **components: Mapping[str, object],
     ) -> ServerConfig:
         """A configuration without a file: ``for_tests(["a.example"], register={"mode": "open"})``.
 
         The limits are those of the test profile. Certificate and key need not exist for what opens no port. `admins`
-        are addresses by domain.
+        are addresses by domain, `external_components` secrets by domain.
         """
         return cls(
             data_dir=data_dir,
             hosts=MappingProxyType({
-                _domain(name): HostConfig(
+                domain_of(name): HostConfig(
                     certificate=certificate, key=key, admins=tuple(JID.parse(jid) for jid in admins.get(name, ()))
                 )
                 for name in domains
             }),
             storage=StorageConfig(url=_absolute_url(storage_url, data_dir)),
             limits=Limits(profile="test") if limits is None else limits,
+            external_components={
+                domain_of(name): ExternalComponentConfig(secret=Secret(text))
+                for name, text in external_components.items()
+            },
             component_options=components,
         )
 
@@ -295,7 +210,7 @@ def file_model(classes: Iterable[type[Component[Any]]]) -> type[BaseModel]:
         # A component may be called as a method of pydantic's classes is ("register"): values are instance
         # attributes, which go first.
         warnings.filterwarnings("ignore", message="Field name .* shadows an attribute in parent")
-        components = create_model("Components", __base__=_Table, **tables)
+        components = create_model("Components", __base__=Table, **tables)
     model = create_model("File", __base__=_File, components=(components, Field(default_factory=components)))
     return cast(type[BaseModel], model)
 
@@ -373,6 +288,7 @@ def _server_config(
         limits=file.limits,
         logging=file.logging,
         metrics=file.metrics,
+        external_components=MappingProxyType(file.external_components),
         load=file.components.load,
         component_classes=classes,
         path=path,
@@ -388,13 +304,3 @@ def _absolute_url(url: str, data_dir: Path) -> str:
     if not url.startswith(prefix):
         return url
     return prefix + str(data_dir.absolute() / url.removeprefix(prefix))
-
-
-def _domain(name: str) -> str:
-    try:
-        jid = JID.parse(name)
-    except InvalidJID as error:
-        raise ValueError(f"{name!r} is not a domain: {error}") from None
-    if jid.local or jid.resource:
-        raise ValueError(f"{name!r} is not a domain; one looks like chat.example")
-    return jid.domain

@@ -29,7 +29,7 @@ class Histogram:
 class Counts:
     """What a worker has handled since it started."""
 
-    __slots__ = ("logins", "received", "resumptions", "sent")
+    __slots__ = ("logins", "pushes", "received", "resumptions", "sent")
 
     def __init__(self) -> None:
         #: Stanzas from clients and to clients, by kind.
@@ -37,5 +37,7 @@ class Counts:
         self.sent = {"message": 0, "presence": 0, "iq": 0}
         #: Former sessions that clients asked for (XEP-0198 §5), by whether they got them.
         self.resumptions = {"resumed": 0, "failed": 0}
+        #: Notifications to push services (XEP-0357) by what came of them, from a fixed set.
+        self.pushes: Counter[str] = Counter()
         #: Ends of SASL exchanges by (mechanism, "success" or the condition of the failure).
         self.logins: Counter[tuple[str, str]] = Counter()

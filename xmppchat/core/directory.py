@@ -73,6 +73,7 @@ class Directory:
             return
         account = self.peek(jid.bare)
         if account is not None:
+            self._touch(account)
             on_loaded(account)
             return
         self._wanted[jid.bare] = (jid.to_bare(), [on_loaded])
@@ -84,6 +85,7 @@ class Directory:
         """The account of `jid`, loaded if need be. Raises :class:`StorageUnavailable`."""
         account = self.peek(jid.bare)
         if account is not None:
+            self._touch(account)
             return account
         future: asyncio.Future[Account | None] = asyncio.get_running_loop().create_future()
 
@@ -105,6 +107,11 @@ class Directory:
         """All sessions of this worker."""
         for account in list(self._accounts.values()):
             yield from list(account.sessions.values())
+
+    def _touch(self, account: Account) -> None:
+        """Who asked for it may bind a session to it a moment later: it is not the next to go."""
+        if account.jid.bare in self._idle:
+            self._idle.move_to_end(account.jid.bare)
 
     def attach(self, session: Session) -> None:
         """`session` is one of its account's from now on."""

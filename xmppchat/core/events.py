@@ -54,6 +54,13 @@ class CapabilitiesKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkDetached:
+    """The connection of an external component (XEP-0114) has ended: nobody in `domain` can be reached for now."""
+
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionHibernated:
     """A session has lost its connection, and waits for another one (XEP-0198 §5)."""
 
@@ -63,6 +70,21 @@ class SessionHibernated:
 @dataclass(frozen=True, slots=True)
 class SessionResumed:
     """A session has a connection again; its client has what it missed."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class StanzaKept:
+    """A session without a connection got a stanza, which is kept for it (XEP-0198 §5)."""
+
+    session: Session
+    stanza: Stanza
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgementOverdue:
+    """A client was asked long ago what it has (XEP-0198 §4), and does not answer; told again when it is sent more."""
 
     session: Session
 
@@ -122,6 +144,28 @@ class Reconfigured:
 
 @dataclass(frozen=True, slots=True)
 class PasswordChanged:
-    """An account has a new password."""
+    """An account has a new password, with writes of `turn`; whose `origin`, where it has one, knows it."""
 
     account: Account
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDisabled:
+    """An account may not log in any more, with writes of `turn`."""
+
+    account: Account
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRevoked:
+    """A client has lost the access to its account that it had: it was revoked or forgotten, or the password is another.
+
+    Components delete what they hold of it, with writes of `turn`. It may come back with the password, as the same
+    device or as another.
+    """
+
+    account: Account
+    device_id: int
+    turn: Turn

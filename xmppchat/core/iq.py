@@ -74,6 +74,11 @@ class IqDispatcher:
         self._router.route(Stanza("iq", to=to, from_=sender, id=request_id, type=type, children=(payload,)), turn)
         turn.commit()
 
+    def give_up(self, domain: str) -> None:
+        """Nobody in `domain` will answer what is open there."""
+        for key in [key for key in self._open if JID.parse(key[0]).domain == domain]:
+            self._answered(key, None)
+
     def _answered(self, key: tuple[str, str], answer: Stanza | None) -> None:
         waiting = self._open.pop(key, None)
         if waiting is not None:
@@ -191,6 +196,10 @@ class IqDispatcher:
             self._router.reply(answer, turn)
         elif request.session is not None:
             request.session.deliver(answer)
+        else:  # from a domain that is not served here
+            turn = self._new_turn()
+            self._router.reply(answer, turn)
+            turn.commit()
 
 
 def check_request(stanza: Stanza) -> StanzaError | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import structlog
 
 from xmppchat.core import events, tables
 from xmppchat.core.account import Unbegun
+from xmppchat.core.arrivals import Arrivals
 from xmppchat.core.commit_gate import CommitGate, Writer
 from xmppchat.core.component import OUTBOUND, Component
 from xmppchat.core.config import ServerConfig
@@ -18,8 +19,9 @@ from xmppchat.core.counts import Counts
 from xmppchat.core.directory import Directory
 from xmppchat.core.iq import IqDispatcher, check_request
 from xmppchat.core.limits import LimitCounters, Limits
+from xmppchat.core.links import Link, Links
 from xmppchat.core.pipeline import Passage, Pipeline
-from xmppchat.core.router import Router
+from xmppchat.core.router import Router, Target
 from xmppchat.core.runtime import Clock, Ids, Tasks
 from xmppchat.core.services import Reader, Services
 from xmppchat.core.session import Intake, Session
@@ -36,7 +38,7 @@ from xmppchat.protocol.errors import (
     StreamConflict,
     StreamError,
 )
-from xmppchat.protocol.stanza import MalformedAddress, Stanza
+from xmppchat.protocol.stanza import PRESENCE_TYPES, MalformedAddress, Stanza
 
 log = structlog.get_logger(__name__)
 
@@ -78,11 +80,13 @@ class Kernel:
         self.pipeline = Pipeline(self.tables.stages, self.tables.hooks)
         parts = [part for component in self.components for part in component.account_parts]
         self.directory = Directory(reader, self.gate, self.tasks, account_query, parts)
-        self.router = Router(self.hosts, self.directory, self.pipeline, self.tables)
+        self.links = Links(config.external_components)
+        self.router = Router(self.hosts, self.links, self.directory, self.pipeline, self.tables, self.new_turn)
         self.iq = IqDispatcher(
             self.tables, self.router, self.tasks, self.services, clock, self.ids.token, self.new_turn
         )
         self.router.iq = self.iq
+        self._arrivals = Arrivals(self.router, self.directory, self.gate, self.hosts)
         for component in self.components:
             component.setup()
 
@@ -107,6 +111,7 @@ class Kernel:
         """
         has_new_limits = config.limits != self.limits
         self.config, self.limits = config, config.limits
+        self.links.expect(config.external_components)
         if has_new_limits:
             for account in self.directory.accounts():
                 account.rates = None  # made anew with the next session, or by those there are
@@ -163,6 +168,15 @@ class Kernel:
         self.directory.attach(session)
         self.emit(events.ResourceBound(session))
 
+    def enable_inline(self, session: Session, wishes: Iterable[Element]) -> list[Element]:
+        """Give `session`, which was just bound, the features its client asked for (XEP-0386 §3.2); returns the answers.
+
+        What nobody declared is left out, what is asked for twice is done once.
+        """
+        asked = {(wish.namespace, wish.name): wish for wish in wishes}
+        answers = [self.tables.inline[key](session, wish) for key, wish in asked.items() if key in self.tables.inline]
+        return [answer for answer in answers if answer is not None]
+
     def lose_session(self, session: Session) -> None:
         """The connection of `session` is gone without a good-bye: it may go on with another one (XEP-0198 §5)."""
         if session.is_closed or session.management is None or not session.management.may_resume:
@@ -181,6 +195,22 @@ class Kernel:
         turn = self.new_turn(session)
         self.emit(events.SessionEnded(session, turn, is_good_bye))
         turn.commit()
+
+    # --- what comes over links ---------------------------------------------------------------------------------------
+
+    def receive_from(self, link: Link, element: Element) -> None:
+        """A stanza from a domain that is not served here, which `link` has proved to be.
+
+        Raises :class:`InvalidFrom` or :class:`ImproperAddressing` where the link may not send it (RFC 6120 §8.1).
+        """
+        self._arrivals.receive(link, element)
+
+    def detach(self, link: Link) -> None:
+        """The connection under `link` has ended: who waits for an answer from there is told. Idempotent."""
+        if not link.is_closed:
+            self.links.detach(link)
+            self.iq.give_up(link.domain)
+            self.emit(events.LinkDetached(link.domain))
 
     # --- what clients send ------------------------------------------------------------------------------------------
 
@@ -220,7 +250,7 @@ class Kernel:
         if not intake.take(stanza, go_on):
             return False
         session.hold()
-        unbegun = Unbegun(session)
+        unbegun = Unbegun(session, stanza, number)
         return True
 
     def _admit(self, session: Session, stanza: Stanza, number: int, unbegun: Unbegun | None = None) -> None:
@@ -230,14 +260,16 @@ class Kernel:
             # Nothing is begun before the recipient is in memory, so no change waits half made. What is for others
             # goes on (ADR 4: only the lane is parked); what is for the same recipient comes behind, in order.
             session.hold()
-            waiting = _Waiting(stanza, number, unbegun or Unbegun(session))
+            waiting = unbegun or Unbegun(session, stanza, number)
             if number:
                 self._queue(session, waiting)
             self.directory.load(to, lambda account: self._loaded(session, waiting, is_found=account is not None))
         elif session.lane and stanza.kind == "message":
             # What is acknowledged is a number, so the messages of a managed stream are stored in its order.
             session.hold()
-            self._queue(session, _Waiting(stanza, number, unbegun or Unbegun(session), is_ready=True))
+            waiting = unbegun or Unbegun(session, stanza, number)
+            waiting.is_ready = True
+            self._queue(session, waiting)
         else:
             self._begin(session, stanza, number)
             if unbegun is not None:
@@ -248,12 +280,12 @@ class Kernel:
         self.tables.nonzas[element.namespace, element.name](session, element)
 
     @staticmethod
-    def _queue(session: Session, waiting: _Waiting) -> None:
+    def _queue(session: Session, waiting: Unbegun) -> None:
         if session.lane is None:
             session.lane = deque()
         session.lane.append(waiting)
 
-    def _loaded(self, session: Session, waiting: _Waiting, *, is_found: bool) -> None:
+    def _loaded(self, session: Session, waiting: Unbegun, *, is_found: bool) -> None:
         waiting.is_ready = True
         waiting.is_refused = not is_found
         lane = session.lane
@@ -263,7 +295,7 @@ class Kernel:
         while lane and lane[0].is_ready:
             self._go_on(session, lane.popleft())
 
-    def _go_on(self, session: Session, waiting: _Waiting) -> None:
+    def _go_on(self, session: Session, waiting: Unbegun) -> None:
         session.unhold()
         if waiting.is_refused:
             # Not begun either: archived for its sender, it would wait half made, and turn up before what was seen.
@@ -273,27 +305,20 @@ class Kernel:
             turn.commit()
         elif not session.is_closed or waiting.stanza.kind == "message":
             self._begin(session, waiting.stanza, waiting.number)
-        waiting.unbegun.end()
+        waiting.end()
 
     def _begin(self, session: Session, stanza: Stanza, number: int) -> None:
         turn = Turn(self.gate, session, number)
         try:
             self._send(session, stanza, turn)
         except StanzaError as error:
-            self._refuse(session, stanza, error, turn)
+            turn.drop()
+            self._tell(session, stanza, error, turn)
         except Exception:
             log.exception("stanza could not be handled", stanza=repr(stanza))
-            problem = InternalServerError("the server failed at this stanza; its log says why")
-            self._refuse(session, stanza, problem, turn)
+            turn.drop()
+            self._tell(session, stanza, InternalServerError("the server failed at this stanza; its log says why"), turn)
         turn.commit()
-
-    def _refuse(self, session: Session, stanza: Stanza, error: StanzaError, turn: Turn) -> None:
-        """All that `turn` had begun is dropped for an answer, which is given also where it cannot be archived."""
-        turn.drop()
-        answer = self._error(session, stanza, error)
-        if answer is not None:
-            turn.on_failure = lambda _: session.deliver(answer)
-            self.router.reply(answer, turn, about=stanza)
 
     def _send(self, session: Session, stanza: Stanza, turn: Turn) -> None:
         kind = stanza.kind
@@ -301,14 +326,14 @@ class Kernel:
             problem = check_request(stanza)
             if problem is not None:
                 raise problem
-        elif stanza.kind == "presence" and stanza.type not in _PRESENCE_TYPES:
+        elif stanza.kind == "presence" and stanza.type not in PRESENCE_TYPES:
             raise BadRequest("there is no such type of presence (RFC 6121 §4.7.1)")
-        turn.on_failure = lambda error: self._deliver_error(session, stanza, error)
         if self.pipeline.has_outbound(kind, session.account):
             passage = Passage(stanza, OUTBOUND, session.account, turn)
             if not self.pipeline.admit(passage, self.router):
                 return
             stanza = passage.stanza
+        turn.on_failure = lambda error: self._deliver_error(session, stanza, error)
         if kind == "presence":
             handler = self.tables.presence.get((OUTBOUND, stanza.type))
             if handler is not None:
@@ -319,7 +344,9 @@ class Kernel:
         elif stanza.to is None:
             # RFC 6120 §10.3.1, §10.3.3: on behalf of the account, as if to its bare JID.
             stanza = stanza.replace(to=session.account.jid)
-        elif kind == "iq" and stanza.is_request and stanza.to.local:
+        elif kind == "iq" and stanza.is_request and (
+            stanza.to.local or self.router.resolve(stanza.to) is not Target.LOCAL_SERVICE
+        ):
             session.request_sent(stanza.to.full, stanza.id)
         self.router.route(stanza, turn)
 
@@ -334,26 +361,9 @@ class Kernel:
 
     def _deliver_error(self, session: Session, stanza: Stanza, error: StanzaError) -> None:
         """The answer comes from whom it was sent to: without a 'to' that is the account (RFC 6120 §10.3)."""
-        answer = self._error(session, stanza, error)
+        answer = stanza.replace(from_=session.jid, to=stanza.to or session.account.jid).error(error)
         if answer is not None:
             session.deliver(answer)
-
-    @staticmethod
-    def _error(session: Session, stanza: Stanza, error: StanzaError) -> Stanza | None:
-        return stanza.replace(from_=session.jid, to=stanza.to or session.account.jid).error(error)
-
-
-class _Waiting:
-    """A stanza from a client that is not begun, since its recipient, or that of an earlier one, is being loaded."""
-
-    __slots__ = ("is_ready", "is_refused", "number", "stanza", "unbegun")
-
-    def __init__(self, stanza: Stanza, number: int, unbegun: Unbegun, *, is_ready: bool = False) -> None:
-        self.stanza = stanza
-        self.number = number
-        self.unbegun = unbegun
-        self.is_ready = is_ready
-        self.is_refused = False
 
 
 class Hibernation:
@@ -384,8 +394,3 @@ class Hibernation:
 
     def replaced(self) -> None:
         """There is no stream."""
-
-
-_PRESENCE_TYPES = frozenset(
-    {"", "error", "probe", "subscribe", "subscribed", "unavailable", "unsubscribe", "unsubscribed"}
-)

@@ -133,6 +133,9 @@ class Limits(BaseModel):
     sessions_per_account: int = _limit(
         20, "devices of an account that are connected at once", "sessions"
     )  # 15
+    devices_per_account: int = _limit(
+        50, "clients of an account that are remembered; one more, and the longest unused is forgotten", "clients"
+    )  # 15
     session_byte_rate: int = _limit(
         16_384, "what a client may send for long; 0: off", "bytes per s", ge=0
     )  # 16
@@ -170,6 +173,9 @@ class Limits(BaseModel):
     resumption_seconds: int = _limit(
         600, "time a session waits for its client after its connection was lost", "s", le=604_800
     )  # 21
+    push_resumption_seconds: int = _limit(
+        86_400, "the same where the client is woken by push notifications (XEP-0357)", "s", le=604_800
+    )  # 21
     hibernated_sessions: int = _limit(
         20, "sessions of an account that wait so; one more ends the oldest", "sessions"
     )  # 15
@@ -206,6 +212,20 @@ class Limits(BaseModel):
     stored_xml_bytes: int = _limit(65_536, "a vCard, or one element of private XML", "bytes", ge=1_024)  # 31
     private_xml_bytes: int = _limit(1_048_576, "all private XML of an account", "bytes", ge=1_024)  # 31
     private_xml_elements: int = _limit(200, "elements of private XML of an account", "elements")  # 31
+
+    # --- push notifications (XEP-0357) ----------------------------------------------------------------------
+    push_devices: int = _limit(
+        10, "devices of an account that are woken; one more takes the place of the one enabled longest ago", "devices"
+    )  # 51
+    push_bytes: int = _limit(
+        2_560, "what one sends to be woken by: address, node and options of its service", "bytes", ge=256, le=65_536
+    )  # 51
+    push_errors: int = _limit(
+        16, "failures in a row after which a device is not notified any more", "failures"
+    )  # 51
+    pushes_per_hour: int = _limit(
+        60, "notifications to a device in an hour; what comes faster shares one", "notifications", ge=12
+    )  # 51
 
     @model_validator(mode="before")
     @classmethod
@@ -311,7 +331,8 @@ FIXED: Final[Mapping[str, int]] = {
     "login_attempts": 12, "invitation_guesses": 12, "registrations_in_all": 13, "registration_attempts": 13,
     "send_buffer": 19, "roster_groups": 29, "password_checks": 53,
 }  # fmt: skip
-_UNCOUNTED: Final = {"profile", "resumption_seconds", "archive_page"}  # the others are what somebody gets
+#: Not counted: what everybody gets.
+_UNCOUNTED: Final = {"profile", "resumption_seconds", "push_resumption_seconds", "archive_page"}
 COUNTED: Final = (*(name for name in Limits.model_fields if name not in _UNCOUNTED and "_burst" not in name), *FIXED)
 
 

@@ -83,7 +83,7 @@ def find(known: Sequence[Option], key: str) -> list[Option]:
     A component's table may be called by the component's name, a host's by its domain, quoted or not. Raises KeyError
     with a sentence if there is none.
     """
-    path = _path(key, {option.name for option in known if option.table == "hosts.DOMAIN"})
+    path = _path(key, known)
     found = [option for option in known if _is_within(option.path, path)]
     if not found:
         found = [option for option in known if option.name == key or option.table == f"components.{key}"]
@@ -95,13 +95,14 @@ def find(known: Sequence[Option], key: str) -> list[Option]:
     return found
 
 
-def _path(key: str, host_options: set[str]) -> tuple[str, ...]:
+def _path(key: str, known: Sequence[Option]) -> tuple[str, ...]:
     path = tuple(key.split(".")) if key else ()
-    if path[:1] == ("hosts",):
+    of_domain = {option.name for option in known if option.table == f"{path[0] if path else ''}.DOMAIN"}
+    if of_domain:
         # A domain has dots of its own: it is what stands between the table and the option, if there is one.
-        has_option = len(path) > 2 and path[-1] in host_options
+        has_option = len(path) > 2 and path[-1] in of_domain
         domain = ".".join(path[1:-1] if has_option else path[1:]).strip("\"'")
-        path = ("hosts", *filter(None, [domain]), *(path[-1:] if has_option else ()))
+        path = (path[0], *filter(None, [domain]), *(path[-1:] if has_option else ()))
     return path
 
 

@@ -74,6 +74,18 @@ class Passage:
         self.archived: Archived | NotArchived | None = None
 
 
+class Outcome(Passage):
+    """A message as observers get it: `deliveries` is to how many sessions it went (one that hibernates counts),
+    `is_stored` whether a fallback took it where there was none."""
+
+    __slots__ = ("deliveries", "is_stored")
+
+    def __init__(self, stanza: Stanza, account: Account, turn: Turn, deliveries: int, *, is_stored: bool) -> None:
+        super().__init__(stanza, INBOUND, account, turn)
+        self.deliveries = deliveries
+        self.is_stored = is_stored
+
+
 Hooks = tuple[Callable[..., Any], ...]
 Screen = Callable[[Passage], Refuse | Discard | None]
 
@@ -114,7 +126,10 @@ class Pipeline:
         declared: Mapping[Callable[..., Any], StageDeclaration],
     ) -> None:
         self._fallback = stages.get((Stage.FALLBACK, INBOUND), ())
-        self._observe = stages.get((Stage.OBSERVE, INBOUND), ())
+        #: Hooks, each with the part without which an account is none of its business.
+        self._observe = tuple(
+            (hook, declared[hook].only_with) for hook in stages.get((Stage.OBSERVE, INBOUND), ())
+        )
         self._outbound = _Lane(OUTBOUND, stages, declared)
         self._inbound = _Lane(INBOUND, stages, declared)
         self._concerned_by_outbound = self._outbound.concerned
@@ -149,7 +164,7 @@ class Pipeline:
         if verdict is not None:
             log.debug("stanza stopped", reason=verdict.reason, stanza=repr(passage.stanza))
             if isinstance(verdict, Refuse):
-                router.bounce(passage.stanza, verdict.error, passage.turn)
+                router.bounce(passage.stanza, verdict.error, passage.turn, was_sent=lane is self._inbound)
             return False
         if lane.copy[kind]:
             _run_open(Stage.COPY, lane.copy[kind], passage)
@@ -170,10 +185,13 @@ class Pipeline:
         passage = Passage(stanza, INBOUND, account, turn)
         return any(hook(passage) for hook in self._fallback)
 
-    def observe(self, account: Account, stanza: Stanza, turn: Turn, deliveries: int) -> None:
-        """Tell the observers how it went."""
-        if self._observe:
-            _run_open(Stage.OBSERVE, self._observe, Passage(stanza, INBOUND, account, turn))
+    def observe(
+        self, account: Account, stanza: Stanza, turn: Turn, deliveries: int, *, is_stored: bool = False
+    ) -> None:
+        """Tell the observers how it went (see :class:`Outcome`)."""
+        for hook, part in self._observe:
+            if part is None or account.parts.get(part):
+                _run_open(Stage.OBSERVE, (hook,), Outcome(stanza, account, turn, deliveries, is_stored=is_stored))
 
 
 def _screen(lane: _Lane, passage: Passage) -> Refuse | Discard | None:

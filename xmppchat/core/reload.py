@@ -12,11 +12,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from xmppchat.core.config import HostConfig, ServerConfig
+from xmppchat.core.config import ExternalComponentConfig, HostConfig, ServerConfig
 from xmppchat.core.options import dotted
 
 #: Tables and options at the top that a running server keeps: its sockets, its database, the code that it loaded.
 RESTART = ("data_dir", "listen", "metrics", "storage")
+
+#: Tables with a table for each domain.
+_BY_DOMAIN = ("hosts", "external_components")
 
 _Path = tuple[str, ...]
 
@@ -35,13 +38,11 @@ def plan(old: ServerConfig, new: ServerConfig) -> Plan:
     before, after = dict(_options(old)), dict(_options(new))
     different = [path for path in {**before, **after} if before.get(path) != after.get(path)]
     restart: dict[str, None] = {}
-    changed = []
+    changed: dict[str, None] = {}
     for path in different:
-        if _needs_restart(path, old, new):
-            # A domain is named as a whole: its certificate alone is of no use.
-            restart[dotted(path[:2] if path[0] == "hosts" else path)] = None
-        else:
-            changed.append(dotted(path))
+        # A domain that comes or goes is named as a whole: a certificate alone is of no use.
+        name = dotted(path[:2] if path[0] in _BY_DOMAIN and _is_of_one(path, old, new) else path)
+        (restart if _needs_restart(path, old, new) else changed)[name] = None
     return Plan(_merged(old, new), tuple(changed), tuple(restart))
 
 
@@ -55,6 +56,8 @@ def _options(config: ServerConfig) -> Iterator[tuple[_Path, object]]:
     yield ("components", "load"), config.load
     for name, host in config.hosts.items():
         yield from _of_model(("hosts", name), host)
+    for name, component in config.external_components.items():
+        yield from _of_model(("external_components", name), component)
     for cls in config.component_classes:
         yield from _of_model(("components", cls.name), config.component(cls))
 
@@ -68,9 +71,16 @@ def _of_model(path: _Path, model: BaseModel) -> Iterator[tuple[_Path, object]]:
             yield (*path, name), value
 
 
+def _is_of_one(path: _Path, old: ServerConfig, new: ServerConfig) -> bool:
+    """Whether the domain of `path` stands in one of the two only."""
+    return (path[1] in getattr(old, path[0])) != (path[1] in getattr(new, path[0]))
+
+
 def _needs_restart(path: _Path, old: ServerConfig, new: ServerConfig) -> bool:
     if path[0] == "hosts":
         return path[1] not in old.hosts or path[1] not in new.hosts
+    if path[0] == "external_components":
+        return path[1] in old.hosts  # served here until then
     if path[0] == "components":
         owner = next((cls for cls in old.component_classes if cls.name == path[1]), None)
         return owner is None or path[2] in owner.restart_options
@@ -80,6 +90,9 @@ def _needs_restart(path: _Path, old: ServerConfig, new: ServerConfig) -> bool:
 def _merged(old: ServerConfig, new: ServerConfig) -> ServerConfig:
     """`new`, with the values of `old` where only a restart can bring others."""
     hosts: dict[str, HostConfig] = {name: new.hosts.get(name, host) for name, host in old.hosts.items()}
+    external: dict[str, ExternalComponentConfig] = {
+        name: component for name, component in new.external_components.items() if name not in hosts
+    }
     components: dict[str, Any] = {}
     for cls in old.component_classes:
         if cls.Config.model_fields:
@@ -88,6 +101,6 @@ def _merged(old: ServerConfig, new: ServerConfig) -> ServerConfig:
             components[cls.name] = wanted.model_copy(update=kept)
     kept_options: dict[str, Any] = {name: getattr(old, name) for name in RESTART}
     return replace(
-        new, **kept_options, hosts=MappingProxyType(hosts), load=old.load, component_classes=old.component_classes,
-        component_options=MappingProxyType(components),
+        new, **kept_options, hosts=MappingProxyType(hosts), external_components=MappingProxyType(external),
+        load=old.load, component_classes=old.component_classes, component_options=MappingProxyType(components),
     )

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from xmppchat.core.account import Account
 from xmppchat.core.component import INBOUND
 from xmppchat.core.directory import Directory
+from xmppchat.core.links import Links
 from xmppchat.core.pipeline import Passage, Pipeline
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.errors import (
     RemoteServerNotFound,
+    RemoteServerTimeout,
     ResourceConstraint,
     ServiceUnavailable,
     StanzaError,
@@ -37,23 +39,29 @@ class Target(enum.Enum):
     LOCAL_SESSION = "local session"  # a full JID of a host of ours
     LOCAL_ACCOUNT = "local account"  # a bare JID of a host of ours
     LOCAL_SERVICE = "local service"  # a host itself
+    EXTERNAL_COMPONENT = "external component"  # a component's domain, or anybody there (XEP-0114)
     REMOTE_DOMAIN = "remote domain"
 
 
 class Router:
     """Takes stanzas with their final `from` to where they belong. Errors go back to the sender the same way."""
 
-    def __init__(self, hosts: Collection[str], directory: Directory, pipeline: Pipeline, tables: Tables) -> None:
+    def __init__(
+        self, hosts: Collection[str], links: Links, directory: Directory, pipeline: Pipeline, tables: Tables,
+        new_turn: Callable[[], Turn],
+    ) -> None:
         self._hosts = frozenset(hosts)
+        self._links = links
+        self._new_turn = new_turn
         self._directory = directory
         self._pipeline = pipeline
         self._presence = tables.presence
         self.iq: IqDispatcher  # set by the kernel: the two need each other
 
     def resolve(self, jid: JID) -> Target:
-        """Where `jid` leads. (Other workers and attached services are further answers, behind this same question.)"""
+        """Where `jid` leads. (Other workers are a further answer, behind this same question.)"""
         if jid.domain not in self._hosts:
-            return Target.REMOTE_DOMAIN
+            return Target.EXTERNAL_COMPONENT if jid.domain in self._links.domains else Target.REMOTE_DOMAIN
         if not jid.local:
             return Target.LOCAL_SERVICE
         return Target.LOCAL_SESSION if jid.resource else Target.LOCAL_ACCOUNT
@@ -71,6 +79,8 @@ class Router:
             self.bounce(stanza, RemoteServerNotFound(f"{to.domain} cannot be reached from here"), turn)
         elif target is Target.LOCAL_SERVICE:
             self._to_service(stanza, turn)
+        elif target is Target.EXTERNAL_COMPONENT:
+            turn.effect(self._to_link, stanza)
         else:
             account = self._directory.peek(to.bare)
             if account is not None:
@@ -83,29 +93,38 @@ class Router:
                 turn.park()
                 self._directory.load(to, lambda account: self._loaded(account, stanza, turn))
 
-    def bounce(self, stanza: Stanza, error: StanzaError, turn: Turn) -> None:
-        """Answer `stanza` with `error`, unless it must not be answered so (RFC 6120 §8.3.1)."""
+    def bounce(self, stanza: Stanza, error: StanzaError, turn: Turn, *, was_sent: bool = True) -> None:
+        """Answer `stanza` with `error`, unless it must not be answered so (RFC 6120 §8.3.1).
+
+        `was_sent`: it is on its way, and may be in the archive of its sender; then so is the answer.
+        """
         answer = stanza.error(error)
         if answer is not None and answer.to is not None:
-            self.reply(answer, turn, about=stanza)
+            self.reply(answer, turn, is_kept=was_sent and stanza.kind == "message" and content_of(stanza).is_kept)
 
-    def reply(self, answer: Stanza, turn: Turn, *, about: Stanza | None = None) -> None:
-        """Send an answer of the server's to whoever asked; an answer is never answered itself.
-
-        The error that answers a message is archived if that one is worth it (`about`).
-        """
+    def reply(self, answer: Stanza, turn: Turn, *, is_kept: bool = False) -> None:
+        """Send an answer of the server's to whoever asked; it is never answered itself. `is_kept`: it is archived."""
         to = answer.to
         assert to is not None
+        target = self.resolve(to)
+        if target is Target.EXTERNAL_COMPONENT:
+            turn.effect(self._to_link, answer)
+            return
+        if target is Target.LOCAL_SERVICE and answer.kind == "iq":
+            self.iq.to_server(answer, turn)  # the server asked itself
+            return
         account = self._directory.find(to.bare)
         if account is None:
             return
         if answer.kind == "message" and account.exists:
             passage = Passage(answer, INBOUND, account, turn)
             # The other devices learn of it, too, also when the one that is told is gone.
-            self._pipeline.tell(passage, is_kept=about is not None and content_of(about).is_kept)
+            self._pipeline.tell(passage, is_kept=is_kept)
             answer = passage.stanza
         session = account.sessions.get(to.resource)
         if session is not None:
+            if answer.kind == "iq":
+                session.take_request(answer.from_, answer.id)  # it has its answer, and gets no other
             turn.effect(session.deliver, answer)
 
     def session(self, jid: JID) -> Session | None:
@@ -126,7 +145,10 @@ class Router:
         has_inbound = self._pipeline.has_inbound
         for jid in recipients:
             if jid.domain not in hosts:
-                continue  # other servers are not reached yet, and presence is not bounced
+                # Other servers are not reached yet, and presence that is broadcast is not bounced.
+                if jid.domain in self._links.domains and (may_see is None or may_see(jid)):
+                    turn.effect(self._show, stanza, jid)
+                continue
             account = find(jid.bare)
             if account is None or not account.sessions or (may_see is not None and not may_see(jid)):
                 continue
@@ -149,6 +171,25 @@ class Router:
         elif stanza.kind == "message" and stanza.type != "error":
             # Nobody reads a server's mail (RFC 6120 §10.5.1 leaves it to the server).
             self.bounce(stanza, ServiceUnavailable("the server itself takes no messages"), turn)
+
+    # --- over a link: looked up when the stanza leaves, since links come and go meanwhile --------------------------
+
+    def _to_link(self, stanza: Stanza) -> None:
+        to = stanza.to
+        assert to is not None
+        link = self._links.get(to.domain)
+        if link is not None:
+            link.deliver(stanza)
+        elif stanza.kind != "presence" or stanza.type != "probe":  # nobody sent a probe who could be told
+            # RFC 6120 §8.3.3.16: it is known and does not answer.
+            turn = self._new_turn()
+            self.bounce(stanza, RemoteServerTimeout(f"{to.domain} is not connected at the moment"), turn)
+            turn.commit()
+
+    def _show(self, stanza: Stanza, to: JID) -> None:
+        link = self._links.get(to.domain)
+        if link is not None:
+            link.deliver(stanza, to)
 
     # --- to an account -------------------------------------------------------------------------------------------
 
@@ -203,17 +244,18 @@ class Router:
         sessions = account.available_sessions()
         for session in sessions:
             turn.effect(session.deliver, stanza)
-        if not sessions and kind != "headline":
-            self.fall_back(account, stanza, turn)
-        self._pipeline.observe(account, stanza, turn, len(sessions))
+        is_stored = not sessions and kind != "headline" and self.fall_back(account, stanza, turn)
+        self._pipeline.observe(account, stanza, turn, len(sessions), is_stored=is_stored)
 
-    def fall_back(self, account: Account, stanza: Stanza, turn: Turn) -> None:
-        """§8.5.2.2.1: nobody is there to take it."""
+    def fall_back(self, account: Account, stanza: Stanza, turn: Turn) -> bool:
+        """§8.5.2.2.1: nobody is there to take it. Whether it was taken care of; if not, its sender is told."""
         try:
             if not self._pipeline.fall_back(account, stanza, turn):
                 raise ServiceUnavailable("")
         except StanzaError as error:
             self.bounce(stanza, error, turn)
+            return False
+        return True
 
     def _presence_to(self, account: Account, stanza: Stanza, turn: Turn) -> None:
         handler = self._presence.get((INBOUND, stanza.type))

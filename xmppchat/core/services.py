@@ -63,6 +63,10 @@ class AccountService(Protocol):
     def offered(self, mechanisms: Sequence[str]) -> Sequence[str]:
         """Those SASL mechanisms that are offered here."""
 
+    @property
+    def vouches_for_offer(self) -> bool:
+        """Whether SCRAM tells a hash of what was offered (XEP-0474)."""
+
     async def check_password(self, domain: str, localpart: str, password: str) -> bool:
         """Whether the password is right; takes the same time for an unknown account."""
 
@@ -80,6 +84,26 @@ class AccountService(Protocol):
 
     async def set_password(self, account: Account, password: str, turn: Turn) -> None:
         """Replace all credentials of an account. Its sessions end, except the one that `turn` comes from."""
+
+    def upgrades_offered(self) -> Sequence[str]:
+        """Mechanisms that some account here has no keys for, but for weaker ones (XEP-0480 §2.1): they tell nothing of
+        any single account.
+        """
+
+    def missing_keys(self, account: Account) -> Collection[str]:
+        """Which of these `account` has no keys for."""
+
+    def upgrade_parameters(self, mechanism: str) -> tuple[bytes, int]:
+        """Salt and iterations for a client that makes keys for `mechanism` (XEP-0480 §3)."""
+
+    def store_salted(
+        self, account: Account, mechanism: str, salted: bytes, salt: bytes, iterations: int, turn: Turn
+    ) -> None:
+        """Store keys of a client's SaltedPassword (RFC 5802 §3), made with what :meth:`upgrade_parameters` gave.
+
+        Only from who has just logged in with the password: from anybody else it would be another password. Keys that
+        are there stay. Raises `ValueError` where it is no hash of that kind, or none is missing of it.
+        """
 
     def delete(self, account: Account, turn: Turn) -> None:
         """Delete an account and all that components hold of it; its sessions end."""
@@ -215,6 +239,9 @@ class ArchiveService(Protocol):
     async def last_id(self, account: Account) -> str:
         """The id of the newest message, "" where there is none."""
 
+    async def metadata(self, account: Account) -> Element:
+        """``<metadata/>`` of the archive (XEP-0313 §4.4): its first and last message, of what changed it until now."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
@@ -226,7 +253,7 @@ class LoggedIn:
 
 
 class DeviceService(Protocol):
-    """Clients of accounts by what they call themselves (XEP-0388 §2.4), and their tokens (XEP-0484)."""
+    """Clients of accounts by what they call themselves (XEP-0388 §2.3), and their tokens (XEP-0484)."""
 
     def token_mechanisms(self, channel_bindings: Collection[str]) -> Sequence[str]:
         """Mechanisms that tokens can be used with, where these channel bindings work."""
@@ -234,9 +261,14 @@ class DeviceService(Protocol):
     async def tokens(self, domain: str, localpart: str, client_id: str, mechanism: str) -> Sequence[bytes]:
         """The tokens of a client for `mechanism`, as keys of its HMAC; none for who is not known, at the same cost."""
 
+    def tokens_at_hand(self, domain: str, localpart: str, client_id: str, mechanism: str) -> Sequence[bytes] | None:
+        """As :meth:`tokens`, without waiting: None where the database must be asked first."""
+
     def refusal(self, account: Account, client_id: str, token: bytes, use: TokenUse) -> str:
         """Why a token that was proved does not do any more: "credentials-expired" (XEP-0484 §4.2), "not-authorized"
-        for a count that was there before (§3.4), "" where it does.
+        for a count that was there before (§3.4) or a token that is gone, "" where it does.
+
+        Where it does, the count is used up at once, so it is asked once.
         """
 
     def logged_in(
@@ -245,13 +277,24 @@ class DeviceService(Protocol):
     ) -> LoggedIn:
         """A client has logged in, with `token` or (None) with the password: note it down, and see to its tokens.
 
-        What `turn` writes has to be on disk before the client hears of it.
+        What `turn` writes has to be on disk before the client hears of it. Raises :class:`NotAuthorized` where the
+        token was ended since it was proved.
         """
 
     def resource_suffix(self, account: Account, client_id: str) -> str:
         """The server's part of a client's resource: the same each time, and nothing tells `client_id` from it
         (XEP-0386 §3.2.1); another each time where the client gives no id.
         """
+
+
+class PushService(Protocol):
+    """Devices that are woken by push notifications (XEP-0357)."""
+
+    def wakes(self, session: Session) -> bool:
+        """Whether the device of `session` will be woken for what comes while it has no connection."""
+
+    def forget_device(self, account: Account, device_id: int, turn: Turn) -> None:
+        """Notify a device of the list no more: it may not log in any more."""
 
 
 class DiscoService(Protocol):
@@ -338,26 +381,8 @@ class InvitationService(Protocol):
 
 
 __all__ = [
-    "AccountService",
-    "ArchiveService",
-    "ArchivedMessage",
-    "BlockingService",
-    "CapsService",
-    "Conversation",
-    "DeviceService",
-    "DiscoService",
-    "Invitation",
-    "InvitationService",
-    "LoggedIn",
-    "PresenceService",
-    "Reader",
-    "Registration",
-    "RegistrationService",
-    "ReloadService",
-    "ResumptionService",
-    "RosterItem",
-    "RosterService",
-    "Services",
-    "SubscriptionService",
-    "Successor",
-]
+    "AccountService", "ArchiveService", "ArchivedMessage", "BlockingService", "CapsService", "Conversation",
+    "DeviceService", "DiscoService", "Invitation", "InvitationService", "LoggedIn", "PresenceService",
+    "PushService", "Reader", "Registration", "RegistrationService", "ReloadService", "ResumptionService",
+    "RosterItem", "RosterService", "Services", "SubscriptionService", "Successor",
+]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xmppchat.jid import JID
@@ -80,6 +80,9 @@ class Management(Protocol):
 
     def sent(self, stanza: Stanza, to: JID | None) -> None:
         """A stanza was written to the client, or would have been if there were a connection."""
+
+    def outstanding(self) -> Iterator[tuple[Stanza, JID | None, int]]:
+        """All that the client may not have, oldest first: stanza, `to` as in :meth:`sent`, when (ms since 1970)."""
 
 
 class Intake(Protocol):

@@ -20,6 +20,7 @@ from xmppchat.core.component import (
     Direction,
     EventDeclaration,
     EveryDeclaration,
+    InlineDeclaration,
     IqDeclaration,
     NonzaDeclaration,
     PresenceDeclaration,
@@ -51,6 +52,8 @@ class Tables:
     iq: Mapping[tuple[At, str, str, str], IqHandler]  # (at, type, namespace, name)
     presence: Mapping[tuple[Direction, str], Callable[..., None]]
     nonzas: Mapping[tuple[str, str], Callable[..., None]]  # by (namespace, name)
+    inline: Mapping[tuple[str, str], Callable[..., Any]]  # features of Bind 2, by (namespace, name) of the wish
+    inline_names: tuple[str, ...]  # as they are announced
     stages: Mapping[tuple[Stage, Direction], tuple[Callable[..., Any], ...]]
     events: Mapping[type, tuple[Callable[..., None], ...]]
     hooks: Mapping[Callable[..., Any], StageDeclaration]  # what hooks of stages are for
@@ -104,6 +107,7 @@ def build(components: Sequence[Component[Any]]) -> Tables:
     iq: dict[tuple[At, str, str, str], IqHandler] = {}
     presence: dict[tuple[Direction, str], tuple[str, Callable[..., None]]] = {}
     nonzas: dict[tuple[str, str], Callable[..., None]] = {}
+    inline: dict[tuple[str, str], Callable[..., Any]] = {}
     stages: dict[tuple[Stage, Direction], list[tuple[str, StageDeclaration, Callable[..., Any]]]] = {}
     events: dict[type, list[Callable[..., None]]] = {}
     every: list[tuple[float, Callable[..., Any]]] = []
@@ -120,8 +124,9 @@ def build(components: Sequence[Component[Any]]) -> Tables:
                 case PresenceDeclaration():
                     for type_ in declaration.types:
                         _claim(presence, (declaration.direction, type_), (component.name, method), method)
-                case NonzaDeclaration():
-                    _claim(nonzas, (declaration.namespace, declaration.name), method, method)
+                case NonzaDeclaration() | InlineDeclaration():
+                    elements = nonzas if declaration.__class__ is NonzaDeclaration else inline
+                    _claim(elements, (declaration.namespace, declaration.name), method, method)
                 case StageDeclaration():
                     _check_stage(declaration, method)
                     hooks = stages.setdefault((declaration.stage, declaration.direction), [])
@@ -137,6 +142,8 @@ def build(components: Sequence[Component[Any]]) -> Tables:
         iq=MappingProxyType(iq),
         presence=MappingProxyType({key: method for key, (_, method) in presence.items()}),
         nonzas=MappingProxyType(nonzas),
+        inline=MappingProxyType(inline),
+        inline_names=_announced(components),
         stages=MappingProxyType({key: tuple(method for _, method in hooks) for key, hooks in ordered.items()}),
         hooks=MappingProxyType({
             method: declaration for hooks in stages.values() for _, declaration, method in hooks
@@ -150,23 +157,30 @@ def build(components: Sequence[Component[Any]]) -> Tables:
     )
 
 
+def _announced(components: Sequence[Component[Any]]) -> tuple[str, ...]:
+    """What can be asked for with Bind 2, as it is announced."""
+    found = (declaration for component in components for _, declaration in declarations(type(component)))
+    return tuple(sorted({one.feature for one in found if isinstance(one, InlineDeclaration)}))
+
+
 def _check_stage(declaration: StageDeclaration, method: Callable[..., Any]) -> None:
     """A hook that nobody would ever call is a mistake."""
     if declaration.direction is Direction.OUTBOUND and declaration.stage in _INBOUND_ONLY:
         raise DeclarationError(f"{where(method)}: the stage {declaration.stage.value} is of the recipient's side only")
-    if declaration.only_with is not None and declaration.stage is not Stage.SCREEN:
-        raise DeclarationError(f"{where(method)}: 'only_with' is for the stage screen")
+    if declaration.only_with is not None and declaration.stage not in _FOR_SOME:
+        raise DeclarationError(f"{where(method)}: 'only_with' is for the stages screen and observe")
     if declaration.kinds != STANZA_KINDS and declaration.stage in _INBOUND_ONLY:
         raise DeclarationError(f"{where(method)}: the stage {declaration.stage.value} has no 'kinds'")
 
 
 _INBOUND_ONLY = frozenset({Stage.FALLBACK, Stage.OBSERVE})
+_FOR_SOME = frozenset({Stage.SCREEN, Stage.OBSERVE})
 
 
 def _claim(table: dict[Any, Any], key: Any, value: Any, method: Callable[..., Any]) -> None:
     if key in table:
         raise DeclarationError(f"{where(method)}: {key!r} is already declared by another method; "
-                               "each request, presence type, nonza and command has one owner")
+                               "each request, presence type, nonza, wish and command has one owner")
     table[key] = value
 
 

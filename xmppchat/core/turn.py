@@ -18,6 +18,7 @@ from xmppchat.protocol.errors import Conflict, InternalServerError, ResourceCons
 
 if TYPE_CHECKING:
     from xmppchat.core.account import Account
+    from xmppchat.core.links import Link
     from xmppchat.core.session import Management, Session
 
 
@@ -27,22 +28,25 @@ log = structlog.get_logger(__name__)
 class Turn:
     """Effects and writes of one stanza. Its beginner ends it, once, with :meth:`commit`.
 
-    `origin` is the session the stanza came from, None for what the server begins itself; `number` is the stanza's in
-    the stream, 0 where the stream is not managed (XEP-0198). `on_failure` is told in
+    `origin` is the session the stanza came from, None for what the server begins itself, or what came over a `link`;
+    `number` is the stanza's in the stream, 0 where the stream is not managed (XEP-0198). `on_failure` is told in
     place of the effects when the writes fail. Work that must wait for something (an account that is being loaded)
     parks the turn; it ends when all parked work is done.
     """
 
     __slots__ = (
-        "_effects", "_gate", "_is_ended", "_is_held", "_parked", "_wait", "_writes", "accounts", "number", "on_failure",
-        "origin",
+        "_effects", "_gate", "_is_ended", "_is_held", "_parked", "_source", "_wait", "_writes", "accounts", "number",
+        "on_failure", "origin",
     )
 
-    def __init__(self, gate: CommitGate, origin: Session | None = None, number: int = 0) -> None:
+    def __init__(
+        self, gate: CommitGate, origin: Session | None = None, number: int = 0, *, link: Link | None = None
+    ) -> None:
         self._gate = gate
         self._effects: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self._writes: list[Write] | None = None
-        self._wait = origin.last_ticket if origin is not None else 0
+        self._source: Session | Link | None = origin if link is None else link  # whose order is kept, and who waits
+        self._wait = self._source.last_ticket if self._source is not None else 0
         self._parked = 0
         self._is_ended = False
         self._is_held = False
@@ -67,6 +71,11 @@ class Turn:
                 self.accounts = [account]
             elif account not in self.accounts:
                 self.accounts.append(account)
+
+    @property
+    def has_writes(self) -> bool:
+        """Whether there is anything to put on disk."""
+        return self._writes is not None
 
     def behind(self, account: Account) -> None:
         """This turn shows state of `account`: it leaves behind that account's last open ticket."""
@@ -120,13 +129,13 @@ class Turn:
             ticket = gate.submit(self._writes, self)
             for account in self.accounts or ():
                 account.last_ticket = ticket
-            if self.origin is not None:
-                self.origin.last_ticket = ticket
+            if self._source is not None:
+                self._source.last_ticket = ticket
         elif self._wait > gate.settled:
             self._hold()
             gate.wait(self._wait, self)
-            if self.origin is not None and self._wait > self.origin.last_ticket:
-                self.origin.last_ticket = self._wait
+            if self._source is not None and self._wait > self._source.last_ticket:
+                self._source.last_ticket = self._wait
         else:
             self.settle(None)
 
@@ -147,13 +156,13 @@ class Turn:
         self._effects = []
         if self.number:
             self.management.settled(self.number, is_written=error is None)
-        if self._is_held and self.origin is not None:
-            self.origin.unhold()
+        if self._is_held and self._source is not None:
+            self._source.unhold()
 
     def _hold(self) -> None:
-        if not self._is_held and self.origin is not None:
+        if not self._is_held and self._source is not None:
             self._is_held = True
-            self.origin.hold()
+            self._source.hold()
 
 
 def _stanza_error(error: BaseException) -> StanzaError:

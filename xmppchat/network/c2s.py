@@ -10,27 +10,24 @@ from typing import TYPE_CHECKING
 import structlog
 
 from xmppchat.core.account import Account
-from xmppchat.core.commit_gate import StorageUnavailable
 from xmppchat.core.limits import Rates
-from xmppchat.core.services import Registration, RegistrationService, ResumptionService
+from xmppchat.core.services import Registration, RegistrationService
 from xmppchat.core.session import Management, Session
-from xmppchat.jid import JID, InvalidJID
+from xmppchat.jid import JID
 from xmppchat.network.deadline import Deadline
-from xmppchat.network.login import Login
+from xmppchat.network.login import Login, LoginEvent
+from xmppchat.network.opening import Opening
 from xmppchat.network.transport import OVERFLOW, SLOW_HANDSHAKE, STALLED
 from xmppchat.network.wire import Wire
-from xmppchat.protocol import stream_management
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import (
     BadRequest,
     ConnectionTimeout,
-    ItemNotFound,
-    ResourceConstraint,
     StreamConflict,
     StreamError,
-    StreamInternalServerError,
 )
 from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.sasl2 import LoginRequest
 from xmppchat.protocol.stanza import MalformedAddress, Stanza
 from xmppchat.protocol.stream import Stream
 from xmppchat.protocol.stream_events import (
@@ -45,6 +42,8 @@ from xmppchat.protocol.stream_events import (
     StanzaReceived,
     StartTlsRequested,
     StreamEnded,
+    TaskAnswered,
+    TaskBegun,
 )
 from xmppchat.protocol.stream_phases import Phase
 
@@ -63,8 +62,8 @@ class Connection:
     """One client. Its :class:`Stream` says what happened, the kernel what follows."""
 
     __slots__ = (
-        "_deadline", "_is_limited", "_is_lost", "_login", "_rates", "_registration", "_shared", "_silence", "_stream",
-        "_wire", "session",
+        "_deadline", "_is_limited", "_is_lost", "_login", "_opening", "_rates", "_registration", "_shared", "_silence",
+        "_stream", "_wire", "session",
     )
 
     def __init__(self, shared: Connections) -> None:
@@ -72,6 +71,7 @@ class Connection:
         self._wire: Wire
         self._stream: Stream
         self._login: Login | None = None  # from the first attempt until a resource is bound
+        self._opening: Opening | None = None  # from the login until there is a session
         self._registration: Registration | None = None  # from the first request until a resource is bound
         self._rates: Rates | None = None
         self._is_limited = False
@@ -129,7 +129,7 @@ class Connection:
         if reason in (OVERFLOW, STALLED, SLOW_HANDSHAKE):
             self._shared.kernel.limit_counters.fired("tls_handshake" if reason == SLOW_HANDSHAKE else "send_buffer")
         self._shared.left(self)
-        self._login = None  # they know each other: only the garbage collector would free both
+        self._login = self._opening = None  # they know each other: only the garbage collector would free them
         self._stop_deadline()
         self._stream.close(None)
         self._leave_session(is_end=False)
@@ -189,14 +189,14 @@ class Connection:
             case StartTlsRequested():
                 self.flush()
                 self._wire.start_tls(self._shared.contexts)
-            case SaslStarted() | SaslResponded() | SaslAborted():
+            case SaslStarted() | SaslResponded() | SaslAborted() | TaskBegun() | TaskAnswered():
                 self._log_in(event)
             case RegistrationRequested():
                 self._shared.kernel.tasks.spawn(self._register(event), name="registration")
             case BindRequested():
-                self._bind(event.resource)
+                self._open().bind(event.resource)
             case ResumeRequested():
-                self._resume(event)
+                self._open().resume(event.previd, event.handled)
             case StreamEnded():
                 self._ended(event.error)
 
@@ -244,7 +244,9 @@ class Connection:
             self._handle(events)
         self.flush()
 
-    def _log_in(self, event: SaslStarted | SaslResponded | SaslAborted) -> None:
+    # --- login ------------------------------------------------------------------------------------------
+
+    def _log_in(self, event: LoginEvent) -> None:
         if self._login is None:
             shared = self._shared
             self._login = Login(shared.kernel, shared.authenticator, self._stream, self._wire.address, self)
@@ -254,7 +256,18 @@ class Connection:
         """See :class:`~xmppchat.network.login.Owner`."""
         return self._wire.authenticated()
 
-    # --- registration, binding --------------------------------------------------------------------------
+    def logged_in(self, request: LoginRequest, token: bytes | None) -> None:
+        """See :class:`~xmppchat.network.login.Owner`."""
+        self._shared.kernel.tasks.spawn(self._open().open(request, token), name="session")
+
+    def _open(self) -> Opening:
+        assert self._login is not None, "who opens a session has logged in"
+        if self._opening is None:
+            account = JID.parse(f"{self._login.username}@{self._stream.domain}")
+            self._opening = Opening(self._shared.kernel, self._stream, self, account, self._wire.address)
+        return self._opening
+
+    # --- registration -----------------------------------------------------------------------------------
 
     async def _register(self, event: RegistrationRequested) -> None:
         kernel = self._shared.kernel
@@ -272,77 +285,21 @@ class Connection:
             self._stream.answer_registration(answer)
             self.resume()
 
-    def _bind(self, resource: str) -> None:
-        kernel = self._shared.kernel
-        assert self._login is not None, "who binds has logged in"
-        try:
-            account_jid = JID.parse(f"{self._login.username}@{self._stream.domain}")
-            jid = account_jid.with_resource(resource or kernel.ids.token())
-        except InvalidJID:
-            self._stream.bind_failed(BadRequest("this resource is not a valid one; leave it out to get one"))
-            return
-        kernel.directory.load(account_jid, lambda account: self._bound(jid, account))
+    # --- a session ------------------------------------------------------------------------------------
 
-    def _bound(self, jid: JID, account: Account | None) -> None:
-        kernel = self._shared.kernel
-        if self._stream.phase is not Phase.BINDING:
-            return
-        if account is None or not account.exists or account.is_disabled:
-            self.close(StreamInternalServerError("the account cannot be opened at the moment"))
-            return
-        if len(account.sessions) >= kernel.limits.sessions_per_account and jid.resource not in account.sessions:
-            kernel.limit_counters.fired("sessions_per_account")
-            self._stream.bind_failed(ResourceConstraint("too many devices are connected; disconnect one first"))
-            self.resume()
-            return
-        session = Session(jid, account, self, peer=self._wire.address, connected_at=kernel.clock.now(),
-                          lang=self._stream.lang)
-        self._adopt(session)
-        kernel.add_session(session)
-        self._stream.bound(jid)
-        self.resume()
-
-    def _adopt(self, session: Session) -> None:
+    def adopt(self, session: Session) -> None:
+        """See :class:`~xmppchat.network.opening.Holder`."""
         self.session = session
-        self._login = self._registration = None
+        self._login = self._registration = self._opening = None
         self._stop_deadline()
         self._limit_rates(session.account)
 
-    # --- resumption -------------------------------------------------------------------------------------
-
-    def _resume(self, event: ResumeRequested) -> None:
-        kernel = self._shared.kernel
-        assert self._login is not None, "who resumes has logged in"
-        account = JID.parse(f"{self._login.username}@{self._stream.domain}")
-        if event.handled is None:
-            self._stream.resume_failed(stream_management.failed(BadRequest()))
-            return
-        service = kernel.services.get(ResumptionService)
-        try:
-            if service.resume(account, event.previd, event.handled, self):
-                return
-        except StreamError as error:
-            self.close(error)
-            return
-        kernel.tasks.spawn(self._not_resumed(service, account, event.previd), name="resumption")
-
-    async def _not_resumed(self, service: ResumptionService, account: JID, previd: str) -> None:
-        try:
-            handled = await service.last_handled(account, previd)
-        except StorageUnavailable:
-            handled = None
-        if self._stream.phase is Phase.BINDING:
-            self._stream.resume_failed(stream_management.failed(ItemNotFound(), handled))
-            self.resume()
-
     def take_over(self, session: Session, answer: Element) -> bool:
         """See :class:`~xmppchat.core.services.Successor`."""
-        if self._stream.phase is not Phase.BINDING:
-            return False
-        self._adopt(session)
-        self._stream.resumed(answer)
+        opening = self._opening
+        is_mine = opening is not None and opening.take_over(session, answer)
         self.flush()
-        return True
+        return is_mine
 
     def replaced(self) -> None:
         """See :class:`~xmppchat.core.session.Output`."""

@@ -1,8 +1,8 @@
 """Metrics for Prometheus: what the running server counts, as text, on a port of its own.
 
 Plain HTTP, ``GET /metrics`` and nothing else, on the loopback address unless the configuration says otherwise. Values
-are read when somebody asks, so that nothing is paid meanwhile. Labels come from fixed sets only (hosts of the
-configuration, kinds, names of limits, mechanisms): no client can make a series (reliability.md V-57).
+are read when somebody asks, so that nothing is paid meanwhile. Labels come from fixed sets only (hosts and components
+of the configuration, kinds, names of limits, mechanisms): no client can make a series (reliability.md V-57).
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class Figures:
         yield InfoMetricFamily("xmppchat_build", "what runs here", value=build)
         yield from self._people()
         yield from self._traffic()
+        yield from self._components()
         yield from self._storage()
         yield _histogram("xmppchat_loop_lag_seconds", "how late the event loop comes to a timer", self.lag)
 
@@ -97,10 +98,30 @@ class Figures:
         for outcome, value in counts.resumptions.items():
             resumptions.add_metric((outcome,), value)
         yield resumptions
+        pushes = CounterMetricFamily(
+            "xmppchat_pushes", "notifications to push services, by what came of them", labels=("outcome",)
+        )
+        for outcome, value in counts.pushes.items():
+            pushes.add_metric((outcome,), value)
+        yield pushes
         limits = CounterMetricFamily("xmppchat_limits", "how often a limit stopped somebody", labels=("limit",))
         for name, value in self._kernel.limit_counters.counts.items():
             limits.add_metric((name,), value)
         yield limits
+
+    def _components(self) -> Iterator[Metric]:
+        links = self._kernel.links
+        attached = {domain: int(links.get(domain) is not None) for domain in sorted(links.domains)}
+        yield _gauges("xmppchat_component_attached", "whether an external component is there", "component", attached)
+        stanzas = CounterMetricFamily(
+            "xmppchat_component_stanzas", "stanzas from (in) and to (out) external components",
+            labels=("component", "direction"),
+        )
+        for domain in attached:
+            counts = links.counts(domain)
+            stanzas.add_metric((domain, "in"), counts.received)
+            stanzas.add_metric((domain, "out"), counts.sent)
+        yield stanzas
 
     def _storage(self) -> Iterator[Metric]:
         writer, gate = self._writer, self._kernel.gate

@@ -6,10 +6,11 @@ of a message decides. Components ask it where they store messages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
@@ -157,4 +158,16 @@ def is_for_copies(stanza: Stanza, *, is_inbound: bool, has_reason: bool = False)
     return is_of_im and not is_private_of_room
 
 
-__all__ = ["NOTHING", "RULES", "Content", "content_of", "has_text", "is_for_copies", "is_of_the_moment"]
+def meant(stanza: Stanza, own: JID) -> tuple[str, str, Sequence[Element | str]]:
+    """Type, sender and payload of a message to `own`; of the one inside if it is a carbon of a received message."""
+    assert stanza.from_ is not None
+    if stanza.from_.full == own.bare:  # only the server sends in this name (XEP-0280 §11)
+        received = stanza.find("received", NS.CARBONS)
+        forwarded = received.find("forwarded", NS.FORWARD) if received is not None else None
+        inner = forwarded.find("message", NS.CLIENT) if forwarded is not None else None
+        if inner is not None:
+            return inner.get("type"), inner.get("from"), inner.children
+    return stanza.type, stanza.from_.full, stanza.children
+
+
+__all__ = ["NOTHING", "RULES", "Content", "content_of", "has_text", "is_for_copies", "is_of_the_moment", "meant"]

@@ -50,6 +50,8 @@ class NS:
     ADMIN: Final = "http://jabber.org/protocol/admin"  # 0133
     SERVER_INFO: Final = "http://jabber.org/network/serverinfo"  # 0157
     OFFLINE: Final = "msgoffline"  # 0160
+    JINGLE: Final = "urn:xmpp:jingle:1"  # 0166
+    JINGLE_RTP: Final = "urn:xmpp:jingle:apps:rtp:1"  # 0167
     RECEIPTS: Final = "urn:xmpp:receipts"  # 0184
     BLOCKING: Final = "urn:xmpp:blocking"  # 0191
     BLOCKING_ERRORS: Final = "urn:xmpp:blocking:errors"  # 0191

@@ -16,6 +16,10 @@ from xmppchat.protocol.errors import StanzaError
 from xmppchat.protocol.namespaces import NS
 
 KINDS = frozenset({"message", "presence", "iq"})
+#: Types of presence (RFC 6121 §4.7.1); "" is available presence.
+PRESENCE_TYPES = frozenset(
+    {"", "error", "probe", "subscribe", "subscribed", "unavailable", "unsubscribe", "unsubscribed"}
+)
 
 #: Default of :meth:`Stanza.replace`: leave the address as it is (None removes it).
 KEEP: Final = JID("", "keep.invalid", "")

@@ -1,23 +1,23 @@
-"""The stream engine (RFC 6120 §4 to §7), without input and output.
+"""The stream of a client (RFC 6120 §4 to §7, XEP-0388), without input and output.
 
-``receive(data) -> [events]``; calls in answer what an event asked (``sasl_challenge``, ``bound`` …); output gathers
-until ``take_output() -> bytes``. Negotiation is :data:`TABLE`: (phase, element) -> what to do. Anything slow is an
-event out and a call back in; meanwhile later bytes wait in the reader. Every order of negotiation, hostile ones
-included, is thus a plain unit test, and each transport shares one engine (docs/adr/0002-sans-io-streams.md).
+:attr:`Stream.table` is its negotiation; :mod:`~xmppchat.protocol.stream_engine` says what that means. Every order of
+negotiation, hostile ones included, is a plain unit test, and each transport shares one engine.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
 
 from xmppchat.jid import JID, InvalidJID
-from xmppchat.protocol import stream_management
+from xmppchat.protocol import sasl2, stream_management
 from xmppchat.protocol.element import Element, escape_attribute, text_element
 from xmppchat.protocol.errors import (
     HostUnknown,
     ImproperAddressing,
+    InvalidFrom,
     InvalidNamespace,
     StanzaError,
     StreamError,
@@ -28,117 +28,44 @@ from xmppchat.protocol.errors import (
 )
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
+from xmppchat.protocol.stream_engine import Action, StreamEngine, stream_prefixed
 from xmppchat.protocol.stream_events import (
     BindRequested,
     Event,
-    NonzaReceived,
     RegistrationRequested,
     ResumeRequested,
     SaslAborted,
     SaslResponded,
     SaslStarted,
-    StanzaReceived,
     StartTlsRequested,
-    StreamEnded,
+    TaskAnswered,
+    TaskBegun,
 )
-from xmppchat.protocol.stream_features import Fact, build_features
-from xmppchat.protocol.stream_phases import UNEXPECTED, Phase
+from xmppchat.protocol.stream_features import Fact, StreamFeature, build_features
+from xmppchat.protocol.stream_phases import Phase
 from xmppchat.protocol.stream_settings import StreamSettings
-from xmppchat.protocol.xmlreader import CLOSED, Item, StreamHeader, XmlReader
+from xmppchat.protocol.xmlreader import StreamHeader
 
 
-class Stream:
+class Stream(StreamEngine):
     """One c2s stream in the receiving role. `secure` says that TLS is in place from the first byte."""
 
-    __slots__ = (
-        "_bind_id",
-        "_output",
-        "_received",
-        "_settings",
-        "_stanza_limits",
-        "channel_bindings",
-        "domain",
-        "facts",
-        "header_from",
-        "is_waiting",
-        "lang",
-        "phase",
-        "reader",
-    )
+    __slots__ = ("_bind_id", "_is_sasl2", "_results", "_success", "channel_bindings", "domain", "facts", "header_from",
+                 "lang")  # fmt: skip
 
     def __init__(
         self, settings: StreamSettings, *, secure: bool, channel_bindings: Mapping[str, bytes] | None = None
     ) -> None:
-        self._settings = settings
-        self._output: list[str] = []
-        self._received = 0
+        super().__init__(settings)
         self._bind_id = ""
-        self.is_waiting = False  # an event is out that must be answered; until then later bytes wait in the reader
-        self.phase = Phase.OPENING
+        self._is_sasl2 = False  # the last exchange was begun by <authenticate/>
+        self._success: tuple[JID, bytes | None] | None = None  # of SASL2: proved, and not yet told
+        self._results: list[Element] = []  # of inline requests, for <success/>
         self.facts = Fact.SECURE if secure else Fact.NONE
-        self.reader = XmlReader(settings.untrusted_limits)
         self.channel_bindings: Mapping[str, bytes] = channel_bindings or {}
         self.domain = ""  # bound by the first header, for good (reliability.md V-06)
         self.lang = ""  # of the client's header
-        self.header_from = ""  # `from` of the client's header; some offers need it (RFC 6120 §4.7.1)
-
-    # --- in --------------------------------------------------------------------------------------------------
-
-    def receive(self, data: bytes) -> list[Event]:
-        """Bytes from the peer. Never raises for what a peer may send: errors become :class:`StreamEnded`."""
-        if self.phase is Phase.CLOSED:
-            return []
-        if self.phase is Phase.BOUND:
-            return self._run(self.reader.feed, data)
-        self._received += len(data)
-        if self._received > self._settings.untrusted_total:
-            return self.close(StreamPolicyViolation("too many bytes before authentication", limit="total"))
-        return self._run(self._hold if self.is_waiting else self.reader.feed, data)
-
-    def _hold(self, data: bytes) -> list[Item]:
-        self.reader.hold(data)
-        return []
-
-    def resume(self) -> list[Event]:
-        """Go on with what came behind an event; call it once that is dealt with, until it returns nothing."""
-        if self.phase is Phase.CLOSED or self.is_waiting or not self.reader.pending:
-            return []
-        return self._run(lambda _: self.reader.resume(), b"")
-
-    def _run(self, read: Callable[[bytes], list[Item]], data: bytes) -> list[Event]:
-        events: list[Event] = []
-        try:
-            items = read(data)
-            while items:
-                for item in items:
-                    self._handle(item, events)
-                # Negotiation goes element by element; what needs no answer from outside goes on at once.
-                items = self.reader.resume() if not events and self.reader.pending else []
-        except StreamError as error:
-            events.extend(self.close(error))
-        return events
-
-    def _handle(self, item: Item, events: list[Event]) -> None:
-        if self.phase is Phase.CLOSED:
-            return
-        if isinstance(item, Element):
-            if self.phase is Phase.BOUND and item.namespace == NS.CLIENT and item.name in _STANZAS:
-                events.append(StanzaReceived(item))  # the hot path: no table needed
-                return
-            if self.phase is Phase.BOUND and (item.namespace, item.name) in self._settings.nonzas:
-                events.append(NonzaReceived(item))
-                return
-            handler = TABLE.get((self.phase, item.namespace, item.name))
-            if handler is None:
-                raise UNEXPECTED[self.phase](f"<{item.name[:64]}/> is not expected here")
-            event = handler(self, item)
-            if event is not None:
-                self.is_waiting = isinstance(event, _ASKING)
-                events.append(event)
-        elif item is CLOSED:
-            events.extend(self.close())
-        elif isinstance(item, StreamHeader):
-            self._open(item)
+        self.header_from = ""  # `from` of the client's header (RFC 6120 §4.7.1)
 
     # --- the stream header (RFC 6120 §4.7) -----------------------------------------------------------------------
 
@@ -166,11 +93,11 @@ class Stream:
             self.phase = Phase.SECURE if Fact.SECURE in self.facts else Phase.PLAIN
 
     def _features(self) -> str:
-        key = (self.domain, self.facts, tuple(self.channel_bindings), bool(self.header_from))
+        key = (self.domain, self.facts, tuple(self.channel_bindings), self._settings.upgrades())
         cache = self._settings.built_features
         xml = cache.get(key)
         if xml is None:
-            xml = cache[key] = _stream_prefixed(build_features(self, self._settings.features, self.facts))
+            xml = cache[key] = stream_prefixed(build_features(self, self._settings.features, self.facts))
         return xml
 
     def _judge(self, header: StreamHeader, to: JID | None) -> StreamError | None:
@@ -184,6 +111,8 @@ class Stream:
             return StreamNotAuthorized("a stream keeps the domain it was opened for; open a new connection")
         if to.local or to.resource or not self._settings.is_served(to.domain):
             return HostUnknown(f"{to.domain} is not served here")
+        if _domain_of(self.header_from) not in ("", to.domain):
+            return InvalidFrom(f"the 'from' of a stream to {to.domain} is an address there (XEP-0388 §2.1)")
         major, _, _ = header.attributes.get("version", "").partition(".")
         if not major.isdigit() or int(major[:4]) < 1:
             return UnsupportedVersion("version='1.0' or higher is needed in the stream header (RFC 6120 §4.7.5)")
@@ -224,10 +153,20 @@ class Stream:
         """SASL mechanisms offered on this stream, in order of preference."""
         return self._settings.mechanisms(tuple(self.channel_bindings))
 
+    @property
+    def inline(self) -> Sequence[StreamFeature]:
+        """What can be asked for with SASL2."""
+        return self._settings.inline
+
+    def upgrades(self) -> Sequence[str]:
+        """Mechanisms that keys are wanted for (XEP-0480 §2.1)."""
+        return self._settings.upgrades()
+
     def _auth(self, element: Element) -> Event | None:
+        self._is_sasl2 = False
         mechanism = element.get("mechanism")
         if mechanism not in self.mechanisms():
-            self.sasl_failed("invalid-mechanism", "choose one of the mechanisms that the stream features list")
+            self.sasl_failed(*_UNKNOWN_MECHANISM)
             return None
         text = element.text.strip()
         try:
@@ -253,24 +192,98 @@ class Stream:
     def sasl_challenge(self, data: bytes) -> None:
         """Send a challenge of the open exchange."""
         self.is_waiting = False
-        self._output.append(text_element("challenge", NS.SASL, _base64(data)).to_xml(NS.CLIENT))
+        if self._is_sasl2:
+            self.send_element(sasl2.data_element("challenge", data))
+        else:
+            self.send_element(text_element("challenge", NS.SASL, _base64(data)))
 
     def sasl_failed(self, condition: str, text: str) -> None:
-        """The exchange failed (RFC 6120 §6.5); the peer may begin another."""
+        """The exchange failed (RFC 6120 §6.5, XEP-0388 §2.6.2); the peer may begin another."""
         self.is_waiting = False
-        children = [Element(condition, NS.SASL)]
-        if text:
-            children.append(text_element("text", NS.SASL, text, {"xml:lang": "en"}))
-        self._output.append(Element("failure", NS.SASL, None, children).to_xml(NS.CLIENT))
+        if self._is_sasl2:
+            self.send_element(sasl2.failure(condition, text))
+        else:
+            children = [Element(condition, NS.SASL)]
+            if text:
+                children.append(text_element("text", NS.SASL, text, {"xml:lang": "en"}))
+            self.send_element(Element("failure", NS.SASL, None, children))
         self.phase = Phase.SECURE
 
     def sasl_succeeded(self, data: bytes | None) -> None:
-        """The exchange proved an identity; the peer opens a new stream (RFC 6120 §6.4.6)."""
+        """An exchange of RFC 6120 proved an identity; the peer opens a new stream (§6.4.6)."""
         self.is_waiting = False
         children = () if data is None else (_base64(data),)
-        self._output.append(Element("success", NS.SASL, None, children).to_xml(NS.CLIENT))
+        self.send_element(Element("success", NS.SASL, None, children))
         self.facts |= Fact.AUTHENTICATED
         self._restart()
+
+    # --- table actions: SASL2 (XEP-0388) -------------------------------------------------------------------------
+
+    def token_mechanisms(self) -> Sequence[str]:
+        """Mechanisms that a token can be used with on this stream (XEP-0484 §3.1)."""
+        return self._settings.token_mechanisms(tuple(self.channel_bindings))
+
+    def _authenticate(self, element: Element) -> Event | None:
+        self._is_sasl2 = True
+        try:
+            request = sasl2.read_request(element)
+        except sasl2.InvalidRequest as fault:
+            self.sasl_failed(fault.condition, fault.text)
+            return None
+        offered = self.mechanisms() if request.token is None else self.token_mechanisms()
+        if request.mechanism not in offered:
+            self.sasl_failed(*_UNKNOWN_MECHANISM)
+            return None
+        self.phase = Phase.AUTHENTICATING_2
+        return SaslStarted(request.mechanism, request.initial, request)
+
+    def _response_2(self, element: Element) -> Event | None:
+        try:
+            return SaslResponded(sasl2.read_data(element))
+        except sasl2.InvalidRequest as fault:
+            self.sasl_failed(fault.condition, fault.text)
+            return SaslAborted()
+
+    def ask_task(self, data: bytes | None, task: str) -> None:
+        """The exchange succeeded, with `data`; the client has a task to do before it is let in (§2.6.3)."""
+        self.is_waiting = False
+        self.send_element(sasl2.continuation(data, task))
+        self.phase = Phase.TASK
+
+    def _next(self, element: Element) -> Event:
+        return TaskBegun(element.get("task"))
+
+    def _task_data(self, element: Element) -> Event:
+        return TaskAnswered(element)
+
+    def task_data(self, child: Element) -> None:
+        """Send what the client needs for its task."""
+        self.is_waiting = False
+        self.send_element(Element("task-data", NS.SASL_2, None, (child,)))
+
+    def login_succeeded(self, account: JID, data: bytes | None) -> None:
+        """`account` is proved. Now what was asked for with it; end with `opened`, `bound` or `resumed`."""
+        self.facts |= Fact.AUTHENTICATED
+        self.phase = Phase.BINDING
+        self.is_waiting = True
+        self._success = (account, data)
+
+    def include(self, result: Element) -> None:
+        """``<success/>`` will tell `result` of an inline request."""
+        self._results.append(result)
+
+    def opened(self) -> None:
+        """The client is let in, without a resource yet (§2.6.1)."""
+        self.is_waiting = False
+        self.phase = Phase.AUTHENTICATED
+        self._say_success(None)
+        self._output.append(self._features())  # since no stream restarts
+
+    def _say_success(self, bound: JID | None) -> None:
+        assert self._success is not None, "somebody has logged in"
+        (account, data), self._success = self._success, None
+        results, self._results = self._results, []
+        self.send_element(sasl2.success((bound or account).full, data, results))
 
     # --- table actions: registration before authentication (XEP-0077 §3.1.1) ------------------------------------
 
@@ -297,19 +310,27 @@ class Stream:
         self.phase = Phase.BINDING
         return BindRequested(payload.child_text("resource") or "")
 
-    def bound(self, jid: JID) -> None:
-        """The resource is bound; stanzas may flow."""
-        bind = Element("bind", NS.BIND, None, [text_element("jid", NS.BIND, jid.full)])
-        self._output.append(Stanza("iq", id=self._bind_id, type="result", children=(bind,)).to_xml())
-        self._be_bound()
-
-    def _be_bound(self) -> None:
-        """Stanzas may flow."""
-        self.is_waiting = False
+    def bound(self, jid: JID, results: Iterable[Element] = ()) -> None:
+        """The resource is bound; stanzas may flow. `results` are of features asked for with it (XEP-0386 §3.2)."""
+        self._trust()
         self.facts |= Fact.BOUND
-        self.phase = Phase.BOUND
-        self.reader.limits = self._settings.trusted_limits
-        self.reader.one_at_a_time = False
+        if self._success is not None:
+            told = tuple(results)
+            if any(result.is_named("enabled", NS.STREAM_MANAGEMENT) for result in told):
+                self.facts |= Fact.MANAGED
+            self.include(Element("bound", NS.BIND_2, None, told))
+            self._say_success(jid)
+            self._output.append(self._features())  # since no stream restarts (XEP-0388 §2.6.1)
+        else:
+            bind = Element("bind", NS.BIND, None, [text_element("jid", NS.BIND, jid.full)])
+            self._output.append(Stanza("iq", id=self._bind_id, type="result", children=(bind,)).to_xml())
+
+    def bind_failed(self, error: StanzaError) -> None:
+        """The resource cannot be had (RFC 6120 §7.7.2.1); the client may ask for another."""
+        self.is_waiting = False
+        answer = Stanza("iq", id=self._bind_id, type="error", children=(error.to_element(),))
+        self._output.append(answer.to_xml())
+        self.phase = Phase.AUTHENTICATED
 
     # --- table actions: resumption instead of binding (XEP-0198 §5) ----------------------------------------------
 
@@ -321,89 +342,53 @@ class Stream:
         # §3: only once a resource is bound.
         self.send_element(stream_management.failed(UnexpectedRequest()))
 
-    def resumed(self, element: Element) -> None:
-        """The former session goes on here, as `element` says."""
-        self.send_element(element)
-        self._be_bound()
+    def resumed(self, element: Element, jid: JID) -> None:
+        """The former session, of `jid`, goes on here, as `element` says. It has its features already (§9.2)."""
+        self._trust()
+        self.facts |= Fact.BOUND
+        if self._success is not None:
+            self.include(element)
+            self._say_success(jid)
+        else:
+            self.send_element(element)
 
     def resume_failed(self, element: Element) -> None:
-        """It does not, as `element` says; the client may bind a resource."""
+        """It does not, as `element` says; the client may bind a resource, or has asked for one already (§9.2)."""
+        if self._success is not None:
+            self.include(element)
+            return
         self.is_waiting = False
         self.send_element(element)
         self.phase = Phase.AUTHENTICATED
 
-    def reconfigure(self, settings: StreamSettings) -> None:
-        """The server's settings have changed: what is read from now on has other bounds."""
-        self._settings = settings
-        is_bound = self.phase is Phase.BOUND
-        self.reader.limits = settings.trusted_limits if is_bound else settings.untrusted_limits
-
-    def bind_failed(self, error: StanzaError) -> None:
-        """The resource cannot be had (RFC 6120 §7.7.2.1); the client may ask for another."""
-        self.is_waiting = False
-        answer = Stanza("iq", id=self._bind_id, type="error", children=(error.to_element(),))
-        self._output.append(answer.to_xml())
-        self.phase = Phase.AUTHENTICATED
-
-    # --- out -------------------------------------------------------------------------------------------------
-
-    def send(self, stanza: Stanza, to: JID | None = None) -> None:
-        """Send a stanza on a bound stream; `to` overrides its header's."""
-        self._output.append(stanza.to_xml(to))
-
-    def send_element(self, element: Element) -> None:
-        """Send an element that is no stanza."""
-        self._output.append(element.to_xml(NS.CLIENT))
-
-    def take_output(self) -> bytes:
-        """What is to be written, once."""
-        if not self._output:
-            return b""
-        data = "".join(self._output).encode()
-        self._output.clear()
-        return data
-
-    def close(self, error: StreamError | None = None) -> list[Event]:
-        """End the stream, with `error` if it is one (RFC 6120 §4.4, §4.9). Idempotent."""
-        if self.phase is Phase.CLOSED:
-            return []
-        if self.phase is Phase.OPENING and not any("<stream:stream" in part for part in self._output):
-            # An error needs a stream to stand in (RFC 6120 §4.9.1.2).
-            self._output.append(self._header(""))
-        if error is not None:
-            self._output.append(_stream_prefixed(error.to_element()))
-        self._output.append("</stream:stream>")
-        self.phase = Phase.CLOSED
-        self.reader.close()
-        return [StreamEnded(error)]
+    table: ClassVar[Mapping[tuple[Phase, str, str], Action]] = {
+        (Phase.PLAIN, NS.TLS, "starttls"): _starttls,
+        (Phase.SECURE, NS.SASL, "auth"): _auth,
+        (Phase.SECURE, NS.SASL_2, "authenticate"): _authenticate,
+        (Phase.SECURE, NS.CLIENT, "iq"): _registration,
+        (Phase.AUTHENTICATING, NS.SASL, "response"): _response,
+        (Phase.AUTHENTICATING, NS.SASL, "abort"): _abort,
+        (Phase.AUTHENTICATING_2, NS.SASL_2, "response"): _response_2,
+        (Phase.AUTHENTICATING_2, NS.SASL_2, "abort"): _abort,
+        (Phase.TASK, NS.SASL_2, "next"): _next,
+        (Phase.TASK, NS.SASL_2, "task-data"): _task_data,
+        (Phase.TASK, NS.SASL_2, "abort"): _abort,
+        (Phase.AUTHENTICATED, NS.CLIENT, "iq"): _bind,
+        (Phase.AUTHENTICATED, NS.STREAM_MANAGEMENT, "resume"): _resume,
+        (Phase.AUTHENTICATED, NS.STREAM_MANAGEMENT, "enable"): _enable_too_early,
+    }
 
 
-Action = Callable[[Stream, Element], Event | None]
-
-_STANZAS = frozenset({"message", "presence", "iq"})
-
-#: Events that are answered by a call.
-_ASKING = (SaslStarted, SaslResponded, BindRequested, ResumeRequested, RegistrationRequested)
+_UNKNOWN_MECHANISM = ("invalid-mechanism", "choose one of the mechanisms that the stream features list")
 
 
-#: Negotiation: what may come when, and what it does. (SASL2, Bind 2, s2s add rows: ADR 0002.)
-TABLE: Mapping[tuple[Phase, str, str], Action] = {
-    (Phase.PLAIN, NS.TLS, "starttls"): Stream._starttls,
-    (Phase.SECURE, NS.SASL, "auth"): Stream._auth,
-    (Phase.SECURE, NS.CLIENT, "iq"): Stream._registration,
-    (Phase.AUTHENTICATING, NS.SASL, "response"): Stream._response,
-    (Phase.AUTHENTICATING, NS.SASL, "abort"): Stream._abort,
-    (Phase.AUTHENTICATED, NS.CLIENT, "iq"): Stream._bind,
-    (Phase.AUTHENTICATED, NS.STREAM_MANAGEMENT, "resume"): Stream._resume,
-    (Phase.AUTHENTICATED, NS.STREAM_MANAGEMENT, "enable"): Stream._enable_too_early,
-}
+def _domain_of(address: str) -> str:
+    """The domain of a client's `from`, "" where it is no address: that says nothing, and does no harm."""
+    try:
+        return JID.parse(address).domain if address else ""
+    except InvalidJID:
+        return ""
 
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode() or "="
-
-
-def _stream_prefixed(element: Element) -> str:
-    # Old clients look for the prefix, not the namespace (RFC 6120 §4.8.5 wants it too).
-    inner = "".join(child.to_xml(NS.CLIENT) for child in element.elements())
-    return f"<stream:{element.name}>{inner}</stream:{element.name}>"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import StreamError
+from xmppchat.protocol.sasl2 import LoginRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +16,14 @@ class StartTlsRequested:
 
 @dataclass(frozen=True, slots=True)
 class SaslStarted:
-    """Begin an exchange; `initial` is None where the client sent no initial response (RFC 6120 §6.4.2)."""
+    """Begin an exchange; `initial` is None where the client sent no initial response (RFC 6120 §6.4.2).
+
+    `request` is what the client wants besides, where it speaks SASL2 (XEP-0388), else None.
+    """
 
     mechanism: str
     initial: bytes | None
+    request: LoginRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,20 @@ class SaslResponded:
 @dataclass(frozen=True, slots=True)
 class SaslAborted:
     """The client gave up the exchange; the failure is already sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBegun:
+    """The client begins a task of SASL2 (XEP-0388 §2.6.3); answer with `task_data`, or as an exchange is answered."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAnswered:
+    """What the client says in its task: the children of ``<task-data/>``."""
+
+    element: Element
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +97,9 @@ class StreamEnded:
 
 
 Event = (
-    StartTlsRequested | SaslStarted | SaslResponded | SaslAborted | BindRequested | ResumeRequested
-    | RegistrationRequested | StanzaReceived | NonzaReceived | StreamEnded
+    StartTlsRequested | SaslStarted | SaslResponded | SaslAborted | TaskBegun | TaskAnswered | BindRequested
+    | ResumeRequested | RegistrationRequested | StanzaReceived | NonzaReceived | StreamEnded
 )
+
+#: Events that are answered by a call.
+ASKING = (SaslStarted, SaslResponded, TaskBegun, TaskAnswered, BindRequested, ResumeRequested, RegistrationRequested)

@@ -25,14 +25,15 @@ class Fact(enum.Flag):
     SECURE = enum.auto()  # TLS, or a transport that has it underneath
     AUTHENTICATED = enum.auto()
     BOUND = enum.auto()
+    MANAGED = enum.auto()  # stream management was enabled together with the resource (XEP-0198 §9.1)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamFeature:
     """One child of ``<stream:features/>``; `build` may return None where it has nothing to offer on this stream.
 
-    What it builds may depend on the stream's domain and facts, on the names of its channel bindings and on whether the
-    client's header has a ``from``, on nothing else: streams that agree in these share what was built.
+    What it builds may depend on the stream's domain and facts, on the names of its channel bindings and on the upgrades
+    that are wanted, on nothing else: streams that agree in these share what was built.
     """
 
     name: str
@@ -56,6 +57,19 @@ def _mechanisms(stream: Stream) -> Element | None:
     return Element("mechanisms", NS.SASL, None, [text_element("mechanism", NS.SASL, name) for name in names])
 
 
+def _authentication(stream: Stream) -> Element | None:
+    # XEP-0388 §2.1. The mechanisms are the same for everybody: they tell nothing of an account.
+    names = stream.mechanisms()
+    if not names:
+        return None
+    children = [text_element("mechanism", NS.SASL_2, name) for name in names]
+    inline = [element for element in (feature.build(stream) for feature in stream.inline) if element is not None]
+    if inline:
+        children.append(Element("inline", NS.SASL_2, None, inline))
+    children += [text_element("upgrade", NS.SASL_UPGRADE, f"UPGR-{name}") for name in stream.upgrades()]
+    return Element("authentication", NS.SASL_2, None, children)
+
+
 def _channel_bindings(stream: Stream) -> Element | None:
     # XEP-0440 §2: lists only what really works on this connection.
     if not stream.channel_bindings:
@@ -64,10 +78,17 @@ def _channel_bindings(stream: Stream) -> Element | None:
     return Element("sasl-channel-binding", NS.CHANNEL_BINDING, None, types)
 
 
+def bind_2(features: Iterable[str]) -> StreamFeature:
+    """Bind 2 as something to ask for with SASL2, with `features` that a session can have from the start (XEP-0386)."""
+    names = [Element("feature", NS.BIND_2, {"var": name}) for name in features]
+    return StreamFeature("bind", announcement("bind", NS.BIND_2, Element("inline", NS.BIND_2, None, names)))
+
+
 #: What every c2s stream has. Order is the order of ``<stream:features/>``.
 CORE_FEATURES: tuple[StreamFeature, ...] = (
     StreamFeature("starttls", announcement("starttls", NS.TLS, Element("required", NS.TLS)), forbids=Fact.SECURE),
     StreamFeature("mechanisms", _mechanisms, needs=Fact.SECURE, forbids=Fact.AUTHENTICATED),
+    StreamFeature("authentication", _authentication, needs=Fact.SECURE, forbids=Fact.AUTHENTICATED),
     StreamFeature("sasl-channel-binding", _channel_bindings, needs=Fact.SECURE, forbids=Fact.AUTHENTICATED),
     StreamFeature("bind", announcement("bind", NS.BIND), needs=Fact.AUTHENTICATED, forbids=Fact.BOUND),
 )
@@ -79,4 +100,4 @@ def build_features(stream: Stream, features: Iterable[StreamFeature], facts: Fac
     return Element("features", NS.STREAM, None, [element for element in built if element is not None])
 
 
-__all__ = ["CORE_FEATURES", "Fact", "StreamFeature", "announcement", "build_features"]
+__all__ = ["CORE_FEATURES", "Fact", "StreamFeature", "announcement", "bind_2", "build_features"]

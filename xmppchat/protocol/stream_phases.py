@@ -21,6 +21,8 @@ class Phase(enum.Enum):
     STARTTLS = "starttls"  # <proceed/> sent, the transport does the handshake
     SECURE = "secure"  # TLS, not authenticated
     AUTHENTICATING = "authenticating"  # a SASL exchange is open
+    AUTHENTICATING_2 = "authenticating by SASL2"  # an exchange of XEP-0388 is open
+    TASK = "task"  # it succeeded, and the client has more to do (XEP-0388 §2.6.3)
     AUTHENTICATED = "authenticated"  # no resource yet
     BINDING = "binding"  # a resource, or a former session, was asked for
     BOUND = "bound"  # stanzas flow
@@ -33,6 +35,8 @@ UNEXPECTED: Mapping[Phase, type[StreamError]] = {
     Phase.STARTTLS: StreamPolicyViolation,
     Phase.SECURE: StreamNotAuthorized,
     Phase.AUTHENTICATING: StreamNotAuthorized,
+    Phase.AUTHENTICATING_2: StreamNotAuthorized,
+    Phase.TASK: StreamNotAuthorized,
     Phase.AUTHENTICATED: StreamNotAuthorized,
     Phase.BINDING: StreamNotAuthorized,
     Phase.BOUND: UnsupportedStanzaType,

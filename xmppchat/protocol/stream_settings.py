@@ -16,10 +16,13 @@ class StreamSettings:
     is_served: Callable[[str], bool]
     new_id: Callable[[], str]
     mechanisms: Callable[[Collection[str]], Sequence[str]]  # channel bindings that work -> SASL mechanisms
+    token_mechanisms: Callable[[Collection[str]], Sequence[str]] = lambda _: ()  # the same for tokens (XEP-0484)
+    upgrades: Callable[[], tuple[str, ...]] = tuple  # mechanisms that keys are wanted for (XEP-0480)
     features: tuple[StreamFeature, ...] = CORE_FEATURES
+    inline: tuple[StreamFeature, ...] = ()  # what can be asked for with SASL2 (XEP-0388 §2.1)
     trusted_limits: ReaderLimits = TRUSTED
     untrusted_limits: ReaderLimits = UNTRUSTED
     nonzas: Collection[tuple[str, str]] = ()  # (namespace, name) of what may come between stanzas
     untrusted_total: int = 65_536  # bytes before authentication (reliability.md, limit 3)
     #: ``<stream:features/>`` as text, by what it depends on (see :class:`StreamFeature`): a few entries.
-    built_features: dict[tuple[str, Fact, tuple[str, ...], bool], str] = field(default_factory=dict)
+    built_features: dict[tuple[str, Fact, tuple[str, ...], tuple[str, ...]], str] = field(default_factory=dict)

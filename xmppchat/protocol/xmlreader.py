@@ -173,7 +173,7 @@ _WHITESPACE = b" \t\r\n"
 _NOT_UTF8: Final = re.compile(rb"[\x00\xfe\xff]")
 _POOLED_PROLOGUES: Final = frozenset({
     f"<stream:stream xmlns='{namespace}' xmlns:stream='{NS.STREAM}'>".encode()
-    for namespace in (NS.CLIENT, NS.SERVER)
+    for namespace in (NS.CLIENT, NS.SERVER, NS.COMPONENT_ACCEPT)
 })
 _DOCUMENT_PROLOGUE: Final = b"<stream:stream xmlns:stream='" + NS.STREAM.encode() + b"'>"
 

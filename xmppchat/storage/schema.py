@@ -215,7 +215,7 @@ managed_streams = Table(
     Column("state", Text, nullable=False, server_default=text("''")),
 )
 
-#: Clients of accounts that say which they are (XEP-0388 §2.4). `client_hash` is SHA-256 of the id that a client gives
+#: Clients of accounts that say which they are (XEP-0388 §2.3). `client_hash` is SHA-256 of the id that a client gives
 #: itself; `has_password` whether it ever logged in with the password.
 devices = Table(
     "devices", metadata,
@@ -244,6 +244,32 @@ fast_tokens = Table(
     Column("counter", BigInteger, nullable=False),
     Index(None, "account_id"),
     sqlite_with_rowid=False,
+)
+
+#: Devices that want to be woken (XEP-0357): node `node` of the service `app_server`, with `options`, the form of
+#: publish-options as XML ("" for none). Both are what lets somebody wake the device. `device_id` is the client's in
+#: `devices`, 0 where it is known by its `resource` alone. The moments are 0 where it never came to it; `errors` are
+#: those since the last success; `ending` says why it was disabled; `is_owed`: the server stopped with one to send.
+push_registrations = Table(
+    "push_registrations", metadata,
+    Column("id", ID, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("app_server", Text, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("device_id", BigInteger, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("enabled_at", BigInteger, nullable=False),
+    Column("published_at", BigInteger, nullable=False),
+    Column("succeeded_at", BigInteger, nullable=False),
+    Column("failed_at", BigInteger, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("errors", Integer, nullable=False),
+    Column("retry_at", BigInteger, nullable=False),
+    Column("disabled_at", BigInteger, nullable=False),
+    Column("ending", Text, nullable=False),
+    Column("is_owed", Boolean, nullable=False),
+    Index(None, "account_id"),
 )
 
 #: Random values that the server made for itself, by what they are for.
@@ -297,5 +323,5 @@ read_marks = Table(
 TABLES = (
     accounts, tombstones, credentials, imported_passwords, roster_items, offline_messages, blocked, abuse_reports,
     private_xml, vcards, invitations, invitation_uses, audit_log, managed_streams, devices, fast_tokens,
-    secrets, archive, archive_preferences, read_marks,
+    push_registrations, secrets, archive, archive_preferences, read_marks,
 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from xmppchat.core.config import ServerConfig
 from xmppchat.core.kernel import Kernel
 from xmppchat.core.services import AccountService
 from xmppchat.jid import JID
 from xmppchat.network.c2s import Connection
+from xmppchat.network.component_port import ComponentConnection
 from xmppchat.server import Server
 from xmppchat.testing.clock import FakeClock
 from xmppchat.testing.runner import ADMINS
@@ -21,18 +22,28 @@ from xmppchat.testing.wire_client import WireClient
 _IDLE_ROUNDS = 5
 
 
+class Peer(Protocol):
+    """The other end of a connection in memory."""
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from the server."""
+
+    def closed(self) -> None:
+        """The server ended the connection."""
+
+
 class MemoryTransport:
     """The server's end of a connection in memory; see :class:`xmppchat.network.wire.Wire`."""
 
     is_secure = True
 
-    def __init__(self, client: MemoryClient, address: str = "192.0.2.1") -> None:
+    def __init__(self, client: Peer, address: str = "192.0.2.1") -> None:
         self.address = address
         self._client = client
         self._paused: set[str] = set()
         self._waiting: list[bytes] = []
         self._is_closed = False
-        self.connection: Connection
+        self.connection: Connection | ComponentConnection
 
     def write(self, data: bytes) -> None:
         """To the client, at once."""

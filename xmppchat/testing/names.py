@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from xmppchat.protocol.namespaces import NS
 from xmppchat.testing import matching
 from xmppchat.testing.transcript import Transcript
 
-_REPLACED = re.compile(r"\{(error [a-z]+ [a-z-]+|letters \d+|[a-z][\w./-]*)\}")
+_REPLACED = re.compile(r"\{(error [a-z]+ [a-z-]+|letters \d+|plain [a-z][\w-]*|[a-z][\w./-]*)\}")
 
 
 class Names:
@@ -47,6 +48,9 @@ class Names:
         if name.startswith("error "):
             _, kind, condition = name.split()
             return f'<error type="{kind}"><{condition} xmlns="{NS.STANZA_ERROR}"/>{matching.ANYTHING}</error>'
+        if name.startswith("plain "):
+            account = name.split()[1]
+            return base64.b64encode(f"\0{self.local(account)}\0{self.password}".encode()).decode()
         if name.startswith("letters "):
             return "x" * int(name.split()[1])
         if name in self.captured:

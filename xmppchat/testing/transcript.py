@@ -40,8 +40,8 @@ in memory only.
 
 Elements are compared as :mod:`xmppchat.testing.matching` says. Replaced are ``{domain}``, ``{romeo.bare}``,
 ``{romeo.full}``, ``{romeo.local}``, ``{romeo.password}``, ``{romeo.handled}`` (what it counts for XEP-0198),
-``{error cancel item-not-found}`` (the whole element, with or without a text), ``{letters 2000}`` (so many), and
-``{name}`` by what ``id="{=name}"`` of an earlier expectation saw.
+``{error cancel item-not-found}`` (the whole element, with or without a text), ``{plain romeo}`` (what logs in to the
+account by PLAIN), ``{letters 2000}`` (so many), and ``{name}`` by what ``id="{=name}"`` of an earlier expectation saw.
 
 Behind a "receives" step may stand what Prosody sends instead, with who is right by the quoted section::
 

@@ -74,10 +74,20 @@ class WireClient(abc.ABC):
             self.handled += 1
         elif element.is_named("enabled", NS.STREAM_MANAGEMENT):
             self.handled = 0
+        elif element.is_named("success", NS.SASL_2):
+            self._logged_in(element.child_text("authorization-identifier") or "")
         elif self.answers_requests and element.is_named("r", NS.STREAM_MANAGEMENT):
             self.write(f"<a xmlns='{NS.STREAM_MANAGEMENT}' h='{self.handled}'/>")
             return
         self.inbox.append(element)
+
+    def _logged_in(self, identity: str) -> None:
+        """By SASL2; `identity` is a full JID if a resource is bound or a session goes on (XEP-0388 §2.6.1)."""
+        self.handled = 0
+        self.answers_requests = True
+        if "/" in identity:
+            self.jid = identity
+            self._reader.one_at_a_time = False
 
     def closed(self) -> None:
         """The server ended the stream or the connection."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 from pydantic import Field
@@ -19,12 +19,12 @@ from xmppchat.components.accounts.fakes import Fakes
 from xmppchat.components.accounts.passwords import BCRYPT_BYTES, Effort, Passwords
 from xmppchat.components.accounts.store import CREDENTIALS, IMPORTED, Credentials
 from xmppchat.core import events, lookalikes
-from xmppchat.core.account import Account
-from xmppchat.core.component import Component, ComponentConfig, Rfc, every
+from xmppchat.core.account import Account, login_address
+from xmppchat.core.component import Component, ComponentConfig, Rfc, Xep, every
 from xmppchat.core.services import AccountService
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
-from xmppchat.jid import JID, InvalidJID
+from xmppchat.jid import JID
 from xmppchat.protocol.errors import (
     Conflict,
     NotAcceptable,
@@ -33,7 +33,7 @@ from xmppchat.protocol.errors import (
     StreamNotAuthorized,
     StreamReset,
 )
-from xmppchat.protocol.sasl import SCRAM_HASHES, ScramKeys
+from xmppchat.protocol.sasl import SCRAM_HASHES, ScramKeys, keys_of_salted
 
 log = structlog.get_logger(__name__)
 
@@ -54,13 +54,18 @@ class AccountsConfig(ComponentConfig):
         description="offer no login but PLAIN, while clients that never go back from SCRAM have imported passwords; "
         "for the time of a migration only: such clients remember the weaker login",
     )
+    downgrade_protection: bool = Field(
+        True,
+        description="let SCRAM vouch for the mechanisms and channel bindings that are offered, so that nobody in "
+        "between can take some away (XEP-0474); false for clients that stumble over it",
+    )
 
 
 class Accounts(Component[AccountsConfig]):
     """Accounts and their credentials; provides :class:`AccountService`."""
 
     name = "accounts"
-    implements = (Rfc(5802), Rfc(7677))
+    implements = (Rfc(5802), Rfc(7677), Xep(474, "0.5.0"), Xep(480, "0.2.0"))
     Config = AccountsConfig
     provides = (AccountService,)
     account_parts = (CREDENTIALS, IMPORTED)
@@ -82,9 +87,11 @@ class Accounts(Component[AccountsConfig]):
         """See what checks must cost and what made-up keys must look like: both fall as imported passwords go."""
         effort, fakes = Effort(self.config.iterations), Fakes(self._secret, self.config.iterations)
         shapes, costs = await self.kernel.reader.fetch_many([(store.SHAPES, None), (store.IMPORTED_COSTS, None)])
+        self._upgrades: set[str] = set()
         for row in shapes:
             iterations = {name: row._mapping[name] for name in SCRAM_HASHES if row._mapping[name]}
             effort.include(iterations)
+            self._upgrades |= _stronger(iterations)
             for name, number in iterations.items():
                 fakes.count_shape(name, number, row.salt, row.accounts)
         effort.bcrypt_cost = max((int(row.cost) for row in costs), default=0)
@@ -104,18 +111,23 @@ class Accounts(Component[AccountsConfig]):
         """See :class:`AccountService`."""
         return [name for name in mechanisms if name == "PLAIN"] if self.config.only_plain else mechanisms
 
+    @property
+    def vouches_for_offer(self) -> bool:
+        """See :class:`AccountService`."""
+        return self.config.downgrade_protection
+
     async def scram_keys(self, domain: str, localpart: str, hash_name: str) -> ScramKeys:
         """See :class:`AccountService`."""
         keys = self.scram_keys_at_hand(domain, localpart, hash_name)
         if keys is None:
-            jid = _account_jid(localpart, domain)
+            jid = login_address(localpart, domain)
             assert jid is not None, "what is no address needs no looking up"
             keys = self._keys_of(await self.kernel.directory.get(jid), hash_name)
         return keys
 
     def scram_keys_at_hand(self, domain: str, localpart: str, hash_name: str) -> ScramKeys | None:
         """See :class:`AccountService`."""
-        jid = _account_jid(localpart, domain)
+        jid = login_address(localpart, domain)
         if jid is None:
             return self._fakes.keys(f"{localpart}@{domain}", hash_name)
         account = self.kernel.directory.peek(jid.bare)
@@ -123,7 +135,7 @@ class Accounts(Component[AccountsConfig]):
 
     async def check_password(self, domain: str, localpart: str, password: str) -> bool:
         """See :class:`AccountService`."""
-        jid = _account_jid(localpart, domain)
+        jid = login_address(localpart, domain)
         account = None if jid is None else await self.kernel.directory.get(jid)
         if account is None or not account.exists:
             return await self.passwords.check(password, {}, "")
@@ -135,7 +147,7 @@ class Accounts(Component[AccountsConfig]):
 
     def is_disabled(self, domain: str, localpart: str) -> bool:
         """See :class:`AccountService`."""
-        jid = _account_jid(localpart, domain)
+        jid = login_address(localpart, domain)
         account = None if jid is None else self.kernel.directory.peek(jid.bare)
         return account is not None and account.is_disabled
 
@@ -164,6 +176,32 @@ class Accounts(Component[AccountsConfig]):
             account.parts[IMPORTED] = ""
         turn.commit()
 
+    # --- upgrades (XEP-0480) ---------------------------------------------------------------------------------------
+
+    def upgrades_offered(self) -> Sequence[str]:
+        """See :class:`AccountService`."""
+        return [name for name in SCRAM_HASHES if name in self._upgrades]
+
+    def missing_keys(self, account: Account) -> Collection[str]:
+        """See :class:`AccountService`."""
+        known: Credentials = account[CREDENTIALS] if account.exists else {}
+        return _stronger(known)
+
+    def upgrade_parameters(self, mechanism: str) -> tuple[bytes, int]:
+        """See :class:`AccountService`."""
+        return secrets.token_bytes(16), self.config.iterations
+
+    def store_salted(
+        self, account: Account, mechanism: str, salted: bytes, salt: bytes, iterations: int, turn: Turn
+    ) -> None:
+        """See :class:`AccountService`."""
+        if mechanism not in self.missing_keys(account):
+            raise ValueError(f"this account needs no keys for {mechanism}")
+        keys = {mechanism: keys_of_salted(mechanism, salted, salt, iterations)}
+        known = account[CREDENTIALS]
+        self._store_keys(account, account.id, keys, turn)
+        account.parts[CREDENTIALS] = {**known, **keys}
+
     # --- changes ---------------------------------------------------------------------------------------------------
 
     async def resembles(self, jid: JID) -> str:
@@ -189,6 +227,7 @@ class Accounts(Component[AccountsConfig]):
         account_id = self.kernel.ids.sortable()
         store.write_account(account, account_id, self.kernel.clock.now(), turn)
         self._store_keys(account, account_id, keys, turn)
+        self._upgrades |= _stronger(keys)
         if imported:
             store.write_imported(account, account_id, imported, turn)
             self.passwords.effort.include({}, imported)
@@ -210,12 +249,13 @@ class Accounts(Component[AccountsConfig]):
         """Put keys, or a hash of another system's, in the place of what `account` has."""
         store.delete_passwords(account, turn)
         self._store_keys(account, account.id, keys, turn)
+        self._upgrades |= _stronger(keys)
         if imported:
             store.write_imported(account, account.id, imported, turn)
             self.passwords.effort.include({}, imported)
         account.parts[CREDENTIALS] = keys
         account.parts[IMPORTED] = imported
-        self.kernel.emit(events.PasswordChanged(account))
+        self.kernel.emit(events.PasswordChanged(account, turn))
 
     def _store_keys(self, account: Account, account_id: int, keys: Credentials, turn: Turn) -> None:
         store.write_keys(account, account_id, keys, turn)
@@ -245,10 +285,13 @@ class Accounts(Component[AccountsConfig]):
         return keys or self._fakes.keys(account.jid.bare, hash_name)
 
 
-def _account_jid(localpart: str, domain: str) -> JID | None:
-    """The account a login name means, None where it can be none (a name with "@" or "/" must not smuggle a host)."""
-    try:
-        jid = JID.parse(f"{localpart}@{domain}")
-    except InvalidJID:
-        return None
-    return jid if jid.domain == domain and jid.local and not jid.resource else None
+def _stronger(keys: Collection[str]) -> set[str]:
+    """Mechanisms that there are no `keys` for, but for a weaker one: with none at all there is no login to upgrade."""
+    has_weaker = False
+    missing: set[str] = set()
+    for name in SCRAM_HASHES:  # the weakest first
+        if name in keys:
+            has_weaker = True
+        elif has_weaker:
+            missing.add(name)
+    return missing

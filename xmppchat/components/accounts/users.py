@@ -11,6 +11,7 @@ from xmppchat.components.accounts import portable, records, store
 from xmppchat.components.accounts.component import Accounts
 from xmppchat.components.accounts.importing import Policy, import_part
 from xmppchat.components.accounts.store import CREDENTIALS, IMPORTED
+from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.commands import CommandError, Parameter
 from xmppchat.core.component import PARTIAL, Component, ComponentConfig, Xep, command
@@ -82,6 +83,7 @@ class Users(Component[ComponentConfig]):
         turn = self.kernel.new_turn()
         turn.write(account, store.DISABLE, {"account": account.id, "is_disabled": not enable})
         if not enable:
+            self.kernel.emit(events.AccountDisabled(account, turn))
             turn.effect(self._accounts.end_sessions, account, StreamNotAuthorized("this account is disabled"))
         await self.kernel.settled(turn)
         return {"enabled" if enable else "disabled": account.jid.bare}

@@ -349,6 +349,11 @@ class Archive(Component[ArchiveConfig]):
             for row in page.rows if results.message_text(row) is not None
         ]
 
+    async def metadata(self, account: Account) -> Element:
+        """See :class:`ArchiveService`."""
+        await self.kernel.gate.committed(account.last_ticket)
+        return results.metadata(await self._archives.ends(account.id))
+
     async def last_id(self, account: Account) -> str:
         """See :class:`ArchiveService`."""
         await self.kernel.gate.committed(self.kernel.gate.last)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from xmppchat.components.csi.holding import Holding
 from xmppchat.core import events
-from xmppchat.core.component import Component, ComponentConfig, Xep, nonza, on
+from xmppchat.core.component import Component, ComponentConfig, Xep, nonza, on, with_bind
 from xmppchat.core.session import Session
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.namespaces import NS
@@ -32,12 +32,14 @@ class Csi(Component[CsiConfig]):
     stream_features = (StreamFeature("csi", announcement("csi", NS.CSI), needs=Fact.AUTHENTICATED),)
     Config = CsiConfig
 
+    @with_bind(NS.CSI, "inactive")
     @nonza(NS.CSI, "inactive")
     def inactive(self, session: Session, element: Element) -> None:
         """Hold back what can wait. Said twice, it changes nothing."""
         if session.shaper is None and self.config.hold:
             session.shaper = Holding(self.kernel.clock, frozenset(self.config.hold))
 
+    @with_bind(NS.CSI, "active")
     @nonza(NS.CSI, "active")
     def active(self, session: Session, element: Element) -> None:
         """Send what waited, before anything else is done for this client (§5.1)."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from xmppchat.jid import JID
 from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.element import Element
+from xmppchat.protocol.message_content import meant
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 
@@ -43,7 +44,7 @@ def key_of(stanza: Stanza, own: JID) -> Key | None:
         return _of_presence(stanza, own)
     if stanza.kind != "message" or stanza.from_ is None:
         return None
-    kind, sender, children = _meant(stanza, own)
+    kind, sender, children = meant(stanza, own)
     if kind == "error" or stanza_ids.is_stamped(children, own):
         return None
     if kind == "headline":
@@ -55,7 +56,7 @@ def outdated_by(stanza: Stanza, own: JID) -> Key | None:
     """The chat state that an urgent message makes old: that of its sender, if it says something."""
     if stanza.kind != "message" or stanza.from_ is None:
         return None
-    kind, sender, children = _meant(stanza, own)
+    kind, sender, children = meant(stanza, own)
     if kind == "error" or kind == "headline":
         return None
     says = any(
@@ -64,18 +65,6 @@ def outdated_by(stanza: Stanza, own: JID) -> Key | None:
         for child in children
     )
     return Key(CHAT_STATES, sender) if says else None
-
-
-def _meant(stanza: Stanza, own: JID) -> tuple[str, str, Sequence[Element | str]]:
-    """Type, sender and payload of a message, or of the one inside if it is a carbon of a received message."""
-    assert stanza.from_ is not None
-    if stanza.from_.full == own.bare:  # only the server sends in this name (XEP-0280 §11)
-        received = stanza.find("received", NS.CARBONS)
-        forwarded = received.find("forwarded", NS.FORWARD) if received is not None else None
-        inner = forwarded.find("message", NS.CLIENT) if forwarded is not None else None
-        if inner is not None:
-            return inner.get("type"), inner.get("from"), inner.children
-    return stanza.type, stanza.from_.full, stanza.children
 
 
 def _of_presence(stanza: Stanza, own: JID) -> Key | None:

@@ -163,7 +163,9 @@ class Subscriptions(Component[ComponentConfig]):
             assert stanza.from_ is not None
             contact = stanza.from_.to_bare()
             try:
-                invitation = await self._invitations.find(token, account.jid.domain, contact.bare)
+                # Elsewhere nobody can say how many names one guesser has: the domain has the guesses together.
+                guesser = contact.bare if contact.domain in self.kernel.hosts else contact.domain
+                invitation = await self._invitations.find(token, account.jid.domain, guesser)
                 if invitation is not None and invitation.creator == account.jid.bare:
                     async with self._invitations.redemption(invitation, contact, turn):
                         self._welcome(account, contact, turn)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections import OrderedDict
 
 import structlog
@@ -14,11 +13,10 @@ from xmppchat.components.stream_management.managed import Managed, Sent
 from xmppchat.components.stream_management.unsent import hand_back, stamped
 from xmppchat.components.stream_management.waiting import Waiting
 from xmppchat.core import events
-from xmppchat.core.account import Account
-from xmppchat.core.component import Component, ComponentConfig, Xep, every, nonza, on
+from xmppchat.core.component import Component, ComponentConfig, Xep, every, nonza, on, with_bind
 from xmppchat.core.crash_points import crash_point
 from xmppchat.core.kernel import Hibernation
-from xmppchat.core.services import ResumptionService, Successor
+from xmppchat.core.services import PushService, ResumptionService, Successor
 from xmppchat.core.session import Session
 from xmppchat.jid import JID
 from xmppchat.protocol import stream_management as protocol
@@ -32,20 +30,21 @@ from xmppchat.protocol.errors import (
     UnexpectedRequest,
 )
 from xmppchat.protocol.namespaces import NS
+from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.stream_features import Fact, StreamFeature, announcement
 
 log = structlog.get_logger(__name__)
 
 #: How often it is looked at who was not asked, or not answered, s (reliability.md, limit 22).
 LOOK_SECONDS = 2.0
+#: How long an acknowledgement may be owed until the client is taken to be asleep, s (limit 22).
+OVERDUE_SECONDS = 30.0
 #: Ended streams whose count of handled stanzas is kept in memory.
 MAX_ENDED = 10_000
 #: How long the count of an ended stream is kept on disk, ms.
 KEPT_MS = 7 * 86_400_000
 #: How long a client that could not resume waits to hear how far its former stream was, s.
 SETTLING_SECONDS = 5.0
-#: Sessions that are saved, or restored, at once.
-CHUNK = 100
 #: A client gets so long to take what is sent in one go before its queue counts as too long, s.
 GRACE_SECONDS = 10.0
 
@@ -56,12 +55,17 @@ class StreamManagement(Component[ComponentConfig]):
     name = "stream_management"
     implements = (Xep(198, "1.6.3"),)
     stream_features = (
-        StreamFeature("sm", announcement("sm", NS.STREAM_MANAGEMENT), needs=Fact.AUTHENTICATED),
+        StreamFeature(
+            "sm", announcement("sm", NS.STREAM_MANAGEMENT), needs=Fact.AUTHENTICATED, forbids=Fact.MANAGED
+        ),
     )
+    inline_features = (StreamFeature("sm", announcement("sm", NS.STREAM_MANAGEMENT)),)
     provides = (ResumptionService,)
+    requires = (PushService,)
 
     def setup(self) -> None:
         """Nobody is connected yet."""
+        self._push = self.kernel.services.get(PushService)
         self._streams: dict[str, Managed] = {}  # those that can be resumed, by SM-ID
         # (account, handled; the stream itself while something is under way) by SM-ID
         self._ended: OrderedDict[str, tuple[str, int | Managed]] = OrderedDict()
@@ -75,6 +79,11 @@ class StreamManagement(Component[ComponentConfig]):
     @nonza(NS.STREAM_MANAGEMENT, "enable")
     def enable(self, session: Session, element: Element) -> None:
         """§3: count from now on, and keep the session if that is wanted."""
+        session.send_nonza(self.enable_from_the_start(session, element))
+
+    @with_bind(NS.STREAM_MANAGEMENT, "enable")
+    def enable_from_the_start(self, session: Session, element: Element) -> Element:
+        """§9.1: the same while a resource is bound; what is answered stands in ``<bound/>``."""
         if session.management is not None:
             raise StreamPolicyViolation("stream management is enabled already (XEP-0198 §3: at most one attempt)")
         seconds = 0
@@ -86,8 +95,8 @@ class StreamManagement(Component[ComponentConfig]):
         managed = Managed(self, session, self.kernel.ids.sortable(), self.kernel.ids.token(), seconds)
         if managed.id:
             self._streams[managed.id] = managed
-        session.send_nonza(protocol.enabled(managed.id, seconds))
         session.management = managed
+        return protocol.enabled(managed.id, seconds)
 
     @nonza(NS.STREAM_MANAGEMENT, "resume")
     def resume_too_late(self, session: Session, element: Element) -> None:
@@ -136,6 +145,10 @@ class StreamManagement(Component[ComponentConfig]):
         """See :class:`~xmppchat.components.stream_management.managed.Manager`."""
         self._owing[managed] = None
 
+    def kept(self, managed: Managed, stanza: Stanza) -> None:
+        """See :class:`~xmppchat.components.stream_management.managed.Manager`."""
+        self.kernel.emit(events.StanzaKept(managed.session, stanza))
+
     def grew(self, managed: Managed) -> None:
         """Limit 20: what is kept for one client is bounded, and what is for all that have no connection."""
         limits = self.kernel.limits
@@ -174,6 +187,7 @@ class StreamManagement(Component[ComponentConfig]):
         owing, self._owing = self._owing, {}
         for managed in owing:
             managed.answer_now()
+        self._tell_overdue()
         late = self.kernel.clock.monotonic() - self.kernel.limits.acknowledgement_seconds
         for managed in list(self._asked):
             if managed.asked_at > late:
@@ -182,6 +196,15 @@ class StreamManagement(Component[ComponentConfig]):
             if managed.is_asked and not managed.session.is_closed and not managed.is_hibernating:
                 self.kernel.limit_counters.fired("acknowledgement_seconds")
                 managed.session.output.close(ConnectionTimeout("nothing was acknowledged for a long time"))
+
+    def _tell_overdue(self) -> None:
+        """Who does not answer for so long may have to be woken."""
+        since = self.kernel.clock.monotonic() - OVERDUE_SECONDS
+        for managed in list(self._asked):
+            if managed.asked_at > since:
+                break
+            if managed.is_overdue_news() and not managed.session.is_closed:
+                self.kernel.emit(events.AcknowledgementOverdue(managed.session))
 
     # --- without a connection ----------------------------------------------------------------------------------------
 
@@ -192,7 +215,7 @@ class StreamManagement(Component[ComponentConfig]):
         assert isinstance(managed, Managed), "only managed sessions hibernate"
         managed.hibernate()
         self._asked.pop(managed, None)
-        self._wait(managed, managed.seconds)
+        self._wait(managed)
         waiting = [
             one for one in event.session.account.sessions.values()
             if isinstance(one.management, Managed) and one.management.is_hibernating
@@ -202,7 +225,11 @@ class StreamManagement(Component[ComponentConfig]):
             self.kernel.end_session(waiting[0])
         self.grew(managed)
 
-    def _wait(self, managed: Managed, seconds: float) -> None:
+    def _wait(self, managed: Managed) -> None:
+        """Limit 21. A client that asked for less than it could have had gets no more than that."""
+        limits, seconds = self.kernel.limits, managed.seconds
+        if seconds >= int(limits.resumption_seconds) and self._push.wakes(managed.session):
+            seconds = max(seconds, limits.push_resumption_seconds)
         managed.timer = self.kernel.clock.call_later(seconds, self._expire, managed)
         self._waiting.count(managed)
         self._end_excess()
@@ -275,7 +302,7 @@ class StreamManagement(Component[ComponentConfig]):
             session.move(Hibernation(self.kernel, session))
             managed.hibernate()
             self._asked.pop(managed, None)
-            self._wait(managed, managed.seconds)
+            self._wait(managed)
             old.replaced()
         managed.successor, managed.resumed_with = successor, handled
         self._when_settled(managed, successor)
@@ -340,35 +367,16 @@ class StreamManagement(Component[ComponentConfig]):
             if managed.is_hibernating and managed.may_resume and not managed.session.is_closed
         ]
         try:
-            for first in range(0, len(waiting), CHUNK):
-                turn = self.kernel.new_turn()
-                for managed in waiting[first:first + CHUNK]:
-                    restart.save(self.kernel, managed, turn)
-                await self.kernel.settled(turn)
+            await restart.save_all(self.kernel, waiting)
         except StanzaError as error:
             log.error("sessions could not be saved; their clients log in anew", reason=error.text)
         crash_point("after-sessions-saved")
 
     async def start(self) -> None:
         """Sessions of before a planned restart wait for their clients again."""
-        kernel = self.kernel
-        kernel.ids.not_below(await store.newest(kernel.reader))
-        last = 0
-        while saved := await store.saved_sessions(kernel.reader, last, CHUNK):
-            last = saved[-1].number
-            accounts = await asyncio.gather(*[kernel.directory.get(one.account) for one in saved])
-            for one, account in zip(saved, accounts, strict=True):
-                self._restore(one, account)
-        if last:
-            turn = kernel.new_turn()
-            turn.write(None, *store.states_taken())
-            await kernel.settled(turn)
+        self.kernel.ids.not_below(await store.newest(self.kernel.reader))
+        await restart.restore_all(self.kernel, self, self._restored)
 
-    def _restore(self, saved: store.Saved, account: Account) -> None:
-        try:
-            managed = restart.restore(self.kernel, self, account, saved.number, saved.handled, json.loads(saved.state))
-        except (KeyError, TypeError, ValueError):
-            log.exception("a saved session cannot be read; its client logs in anew", account=account.jid.bare)
-            return
+    def _restored(self, managed: Managed) -> None:
         self._streams[managed.id] = managed
-        self._wait(managed, managed.seconds)
+        self._wait(managed)

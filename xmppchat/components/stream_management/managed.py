@@ -54,6 +54,9 @@ class Manager(Protocol):
     def grew(self, managed: Managed) -> None:
         """What is kept for the client grew."""
 
+    def kept(self, managed: Managed, stanza: Stanza) -> None:
+        """A stanza came while there is no connection."""
+
 
 class Managed:
     """A managed stream; see :class:`~xmppchat.core.session.Management`.
@@ -65,7 +68,8 @@ class Managed:
 
     __slots__ = (
         "_idle", "_is_asked", "_is_stored", "_look_at", "_may_fail", "_owed", "_owed_last", "_presences", "_received",
-        "_settled", "_submitted", "_unasked", "asked_at", "id", "is_hibernating", "manager", "may_resume", "number",
+        "_settled", "_submitted", "_told", "_unasked", "asked_at", "id", "is_hibernating", "manager", "may_resume",
+        "number",
         "resumed_with", "seconds", "session", "successor", "timer", "unacknowledged", "waiting", "waiting_bytes",
     )  # fmt: skip
 
@@ -97,6 +101,7 @@ class Managed:
         self._is_asked = False
         self._unasked = 0
         self._look_at = LOOK_BYTES
+        self._told = -1  # how many stanzas were sent when it was last told that an acknowledgement is overdue
         self._idle: asyncio.Future[None] | None = None
         self._presences: dict[str, int] | None = None
 
@@ -186,6 +191,7 @@ class Managed:
         sent = Sent(stanza, to, self.manager.moment())
         if self.is_hibernating:
             self.keep(sent)
+            self.manager.kept(self, stanza)
             return
         self.sent_before(sent)
         self._unasked += 1
@@ -244,6 +250,12 @@ class Managed:
     def is_asked(self) -> bool:
         """Whether the client owes an acknowledgement."""
         return self._is_asked
+
+    def is_overdue_news(self) -> bool:
+        """Whether something was sent since the last time this was asked; for a client that does not acknowledge."""
+        sent = self.unacknowledged.sent
+        is_news, self._told = sent != self._told, sent
+        return is_news
 
     # --- without a connection -------------------------------------------------------------------------------------
 

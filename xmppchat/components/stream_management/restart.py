@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import structlog
 
 from xmppchat.components.stream_management import store
 from xmppchat.components.stream_management.managed import Managed, Manager, Sent
@@ -13,8 +18,38 @@ from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 
+log = structlog.get_logger(__name__)
+
+#: Sessions that are saved, or restored, at once.
+CHUNK = 100
 #: Of what is written down; another version is not read.
 _VERSION = 2
+
+
+async def save_all(kernel: Kernel, streams: Sequence[Managed]) -> None:
+    """Write down the sessions of `streams`, a few a ticket. Raises :class:`StanzaError` if they cannot be stored."""
+    for first in range(0, len(streams), CHUNK):
+        turn = kernel.new_turn()
+        for managed in streams[first:first + CHUNK]:
+            save(kernel, managed, turn)
+        await kernel.settled(turn)
+
+
+async def restore_all(kernel: Kernel, manager: Manager, restored: Callable[[Managed], object]) -> None:
+    """Give `restored` the sessions that were saved, and forget what was written down."""
+    last = 0
+    while saved := await store.saved_sessions(kernel.reader, last, CHUNK):
+        last = saved[-1].number
+        accounts = await asyncio.gather(*[kernel.directory.get(one.account) for one in saved])
+        for one, account in zip(saved, accounts, strict=True):
+            try:
+                restored(restore(kernel, manager, account, one.number, one.handled, json.loads(one.state)))
+            except (KeyError, TypeError, ValueError):
+                log.exception("a saved session cannot be read; its client logs in anew", account=account.jid.bare)
+    if last:
+        turn = kernel.new_turn()
+        turn.write(None, *store.states_taken())
+        await kernel.settled(turn)
 
 
 def save(kernel: Kernel, managed: Managed, turn: Turn) -> None:

@@ -23,10 +23,19 @@ from xmppchat.protocol.sasl.base import (
     Failure,
     NeedKeys,
     NeedPasswordCheck,
+    NeedTokens,
     Step,
     Success,
 )
-from xmppchat.protocol.sasl.passwords import SCRAM_HASHES, ScramKeys, check_password, derive_keys, saslprep
+from xmppchat.protocol.sasl.ht import TokenExchange, token_mechanisms
+from xmppchat.protocol.sasl.passwords import (
+    SCRAM_HASHES,
+    ScramKeys,
+    check_password,
+    derive_keys,
+    keys_of_salted,
+    saslprep,
+)
 from xmppchat.protocol.sasl.plain import PlainExchange
 from xmppchat.protocol.sasl.scram import ScramExchange
 
@@ -39,14 +48,17 @@ __all__ = [
     "MechanismNotOffered",
     "NeedKeys",
     "NeedPasswordCheck",
+    "NeedTokens",
     "ScramKeys",
     "Step",
     "Success",
     "check_password",
     "create",
     "derive_keys",
+    "keys_of_salted",
     "mechanisms",
     "saslprep",
+    "token_mechanisms",
 ]
 
 _PLUS = "-PLUS"
@@ -79,12 +91,17 @@ def mechanisms(*, secure: bool, channel_bindings: Collection[str], plain: bool =
     return bound + scram + (("PLAIN",) if plain else ())
 
 
-def create(name: str, context: ExchangeContext) -> Exchange:
+def create(name: str, context: ExchangeContext, *, by_token: bool = False) -> Exchange:
     """A new exchange for the mechanism that the client chose. Names are case-sensitive (RFC 4422 §3.1).
 
-    Raises :class:`MechanismNotOffered` for a name that is unknown, and for -PLUS where it was not offered.
-    Whether the other mechanisms were offered is the stream's to know, which holds the list it sent.
+    `by_token`: the client logs in with a token (XEP-0484 §3.4), which is what :func:`token_mechanisms` are for, and
+    no others. Raises :class:`MechanismNotOffered` for a name that is unknown, and for one whose channel binding
+    was not offered. Whether the other mechanisms were offered is the stream's to know, which holds the list it sent.
     """
+    if by_token:
+        if name not in token_mechanisms(context.channel_bindings):
+            raise MechanismNotOffered(name)
+        return TokenExchange(name, context)
     if name == "PLAIN":
         return PlainExchange(name, context)
     hash_name = name.removesuffix(_PLUS)

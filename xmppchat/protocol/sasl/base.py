@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -44,14 +44,23 @@ class NeedPasswordCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class NeedTokens:
+    """Look up the tokens of a client of `username` (XEP-0484), then call :meth:`Exchange.tokens`."""
+
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
 class Success:
     """`username` has proved to be itself: a localpart as the client wrote it, prepared by whoever binds it.
 
-    `data` is the additional data with success (RFC 6120 §6.4.6): SCRAM's proof in return, None for PLAIN.
+    `data` is the additional data with success (RFC 6120 §6.4.6): SCRAM's proof in return, None for PLAIN. `token` is
+    the one that was proved, None where it was the password.
     """
 
     username: str
     data: bytes | None
+    token: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ class Failure:
     text: str
 
 
-Step: TypeAlias = Challenge | NeedKeys | NeedPasswordCheck | Success | Failure
+Step: TypeAlias = Challenge | NeedKeys | NeedPasswordCheck | NeedTokens | Success | Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +81,17 @@ class ExchangeContext:
     `domain` is the host that is authenticated to. `channel_bindings` maps the types that really work on this
     connection (XEP-0440) to their data. `plus_offered` says whether any -PLUS mechanism was in the list we
     sent, which is what a downgrade is measured by. `nonce` gives a fresh server nonce: at least 128 random
-    bits in printable ASCII without a comma (RFC 5802 §5.1).
+    bits in printable ASCII without a comma (RFC 5802 §5.1). `offered` are the mechanisms in that list, which SCRAM
+    then vouches for (XEP-0474); none: it does not. `claimed` is the `from` of the stream, None where it has none: who
+    asks to act as somebody asks for the same (XEP-0388 §2.4).
     """
 
     domain: str
     channel_bindings: Mapping[str, bytes]
     plus_offered: bool
     nonce: Callable[[], str]
+    offered: Sequence[str] = ()
+    claimed: JID | None = None
 
 
 class WaitsFor(enum.Enum):
@@ -87,6 +100,7 @@ class WaitsFor(enum.Enum):
     CLIENT = "response"
     KEYS = "keys"
     PASSWORD_CHECK = "password check"  # noqa: S105 - a word for a message, no password
+    TOKENS = "tokens"
     NOTHING = "nothing"
 
 
@@ -118,11 +132,7 @@ class Exchange(ABC):
             return self._fail("malformed-request", "A response came that was not asked for.")
         if len(data) > MAX_MESSAGE:
             return self._fail("malformed-request", f"The message is longer than {MAX_MESSAGE} bytes.")
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError:
-            return self._fail("malformed-request", "The message is not valid UTF-8.")
-        return self._receive(text)
+        return self._receive(data)
 
     def keys(self, keys: ScramKeys) -> Step:
         """Answer to :class:`NeedKeys`."""
@@ -132,15 +142,22 @@ class Exchange(ABC):
         """Answer to :class:`NeedPasswordCheck`."""
         return self._failure_instead(WaitsFor.PASSWORD_CHECK) or self._take_verdict(ok)
 
+    def tokens(self, candidates: Sequence[bytes]) -> Step:
+        """Answer to :class:`NeedTokens`: those that would do, none for who is not known."""
+        return self._failure_instead(WaitsFor.TOKENS) or self._take_tokens(candidates)
+
     @abstractmethod
-    def _receive(self, text: str) -> Step:
-        """The next message, within its limit and valid UTF-8."""
+    def _receive(self, data: bytes) -> Step:
+        """The next message, within its limit."""
 
     def _take_keys(self, keys: ScramKeys) -> Step:
         raise NotImplementedError  # a mechanism that asks for keys takes them
 
     def _take_verdict(self, ok: bool) -> Step:
         raise NotImplementedError  # a mechanism that asks for a check takes its outcome
+
+    def _take_tokens(self, candidates: Sequence[bytes]) -> Step:
+        raise NotImplementedError  # a mechanism that asks for tokens takes them
 
     def _failure_instead(self, awaited: WaitsFor) -> Failure | None:
         if self._failure is None and self._waits_for is not awaited:
@@ -170,10 +187,28 @@ class Exchange(ABC):
             return self._fail("malformed-request", "The user name cannot be part of an address.")
         if not authzid:
             return None
+        claimed = self._context.claimed
         try:
-            same = JID.parse(authzid) == own
+            same = JID.parse(authzid) == own and (claimed is None or claimed.to_bare() == own)
         except InvalidJID:
             same = False
         if same:
             return None
         return self._fail("invalid-authzid", "Nobody may act for another address than their own.")
+
+
+class TextExchange(Exchange):
+    """An exchange whose messages are text."""
+
+    __slots__ = ()
+
+    def _receive(self, data: bytes) -> Step:
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            return self._fail("malformed-request", "The message is not valid UTF-8.")
+        return self._receive_text(text)
+
+    @abstractmethod
+    def _receive_text(self, text: str) -> Step:
+        """The next message, within its limit and valid UTF-8."""

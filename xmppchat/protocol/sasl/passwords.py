@@ -56,8 +56,18 @@ def derive_keys(hash_name: str, password: str, salt: bytes, iterations: int) -> 
 
     `hash_name` is one of :data:`SCRAM_HASHES`, else `KeyError`. Raises `ValueError` as :func:`saslprep` does.
     """
+    salted = hashlib.pbkdf2_hmac(_HASHES[hash_name], saslprep(password).encode(), salt, iterations)
+    return keys_of_salted(hash_name, salted, salt, iterations)
+
+
+def keys_of_salted(hash_name: str, salted: bytes, salt: bytes, iterations: int) -> ScramKeys:
+    """Keys for a password that somebody else has hashed: `salted` is SaltedPassword of RFC 5802 §3.
+
+    `hash_name` is as there. Raises `ValueError` where `salted` is no hash of that kind.
+    """
     digest = _HASHES[hash_name]
-    salted = hashlib.pbkdf2_hmac(digest, saslprep(password).encode(), salt, iterations)
+    if len(salted) != hashlib.new(digest).digest_size:
+        raise ValueError(f"The salted password of {hash_name} has {hashlib.new(digest).digest_size} bytes.")
     client_key = hmac.digest(salted, b"Client Key", digest)
     return ScramKeys(
         salt=salt,
@@ -65,6 +75,11 @@ def derive_keys(hash_name: str, password: str, salt: bytes, iterations: int) -> 
         stored_key=hashlib.new(digest, client_key).digest(),
         server_key=hmac.digest(salted, b"Server Key", digest),
     )
+
+
+def digest_of(hash_name: str) -> str:
+    """What :mod:`hashlib` calls the hash of a SCRAM mechanism."""
+    return _HASHES[hash_name]
 
 
 def check_password(hash_name: str, password: str, keys: ScramKeys) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from xmppchat.protocol.sasl.base import Exchange, ExchangeContext, NeedPasswordCheck, Step, Success, WaitsFor
+from xmppchat.protocol.sasl.base import ExchangeContext, NeedPasswordCheck, Step, Success, TextExchange, WaitsFor
 
 
-class PlainExchange(Exchange):
+class PlainExchange(TextExchange):
     """``[authzid] NUL authcid NUL password``, exactly so, in one message."""
 
     __slots__ = ("_username",)
@@ -14,7 +14,7 @@ class PlainExchange(Exchange):
         super().__init__(name, context)
         self._username = ""
 
-    def _receive(self, text: str) -> Step:
+    def _receive_text(self, text: str) -> Step:
         parts = text.split("\0")
         if len(parts) != 3:
             return self._fail(

@@ -1,11 +1,13 @@
 """SCRAM (RFC 5802, RFC 7677) with and without channel binding.
 
-The exchange itself, its grammar, the proof and the signature, is scramp's. Three things are kept from it:
+The exchange itself, its grammar, the proof and the signature, is scramp's. Four things are kept from it:
 
 - **Who and how** (the GS2 header): scramp takes no identity to act as, and knows fewer binding types than TLS
   has. The header is read here; scramp sees a plain one, and what `c=` must hold is given to it.
 - **The look-up**, which scramp makes inside the first message, and which is a step here.
 - **The downgrade**, which depends on what this connection was offered.
+- **The offer's hash** (XEP-0474), which is put behind the server's first message and so becomes part of what both sides
+  sign.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ from scramp.utils import ServerError  # type: ignore[import-untyped]
 
 from xmppchat.protocol.sasl.base import (
     Challenge,
-    Exchange,
     ExchangeContext,
     Failure,
     NeedKeys,
     Step,
     Success,
+    TextExchange,
     WaitsFor,
 )
+from xmppchat.protocol.sasl.offer import offer_hash
 from xmppchat.protocol.sasl.passwords import SCRAM_HASHES, ScramKeys
 
 # client-first-message of RFC 5802 §7, without the reserved "m=". What follows the nonce is scramp's to judge.
@@ -61,7 +64,7 @@ class _Gs2Header:
         return self._expected
 
 
-class ScramExchange(Exchange):
+class ScramExchange(TextExchange):
     """client-first, keys, server-first, client-final, and server-final with the success."""
 
     __slots__ = ("_bare", "_bound", "_hash_name", "_server", "_username")
@@ -74,7 +77,7 @@ class ScramExchange(Exchange):
         self._bound = b""  # what the client must repeat in c=
         self._server: Any = None  # scramp's, from the moment there are keys
 
-    def _receive(self, text: str) -> Step:
+    def _receive_text(self, text: str) -> Step:
         return self._client_first(text) if self._server is None else self._client_final(text)
 
     def _client_first(self, text: str) -> Step:
@@ -131,13 +134,16 @@ class ScramExchange(Exchange):
         server = _MECHANISMS[self._hash_name].make_server(look_up, s_nonce=self._context.nonce())
         try:
             server.set_client_first(f"n,,{self._bare}")
-            challenge = server.get_server_first()
+            challenge: str = server.get_server_first()
         except ScramException as error:
             if looked_up:  # the message is well, the keys are not: too few iterations, too short a salt
                 return self._fail("temporary-auth-failure", "The stored keys of the account cannot be used.")
             return self._refuse(error)
         # Should scramp ever stop asking this attribute, c= is held against "n,,": no binding passes then.
         server.gs2_header = _Gs2Header(self._bound)
+        if self._context.offered:
+            hashed = offer_hash(self._context.offered, tuple(self._context.channel_bindings), self._hash_name)
+            challenge = server.server_first = f"{challenge},h={hashed}"
         self._server = server
         self._waits_for = WaitsFor.CLIENT
         return Challenge(challenge.encode())
