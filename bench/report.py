@@ -92,7 +92,8 @@ class Report:
         ]
 
     def _of(self, workload: Workload, server: str) -> list[Measurement]:
-        return [m for m in self.results.measurements if m.workload == workload.name and m.server == server]
+        name = workload.name if server in workload.servers else workload.rivals_do
+        return [m for m in self.results.measurements if m.workload == name and m.server == server]
 
     def _median(self, workload: Workload, server: str, key: str) -> float | None:
         values = self._values(workload, server, key)

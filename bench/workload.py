@@ -48,6 +48,8 @@ class Workload:
     also: tuple[Figure, ...] = ()
     servers: tuple[str, ...] = PLAIN
     """Names of those that do it; the first one is ours, and has the aims."""
+    rivals_do: str = ""
+    """Name of the work that the others do, where they cannot do this: their figures are those; "": the same."""
     population: Population | None = None
     quick_population: Population | None = None
     """What is in the database from the beginning; None: accounts enough for any work that names none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.login_workloads import LOGIN_WORKLOADS
 from bench.managed_workloads import MANAGED_WORKLOADS
 from bench.population import Population
 from bench.workload import MESSAGES_WALL, P50, P99, WITH_LIMITS, Figure, Workload, sized
@@ -10,13 +11,11 @@ IDLE_CONNECTIONS = 5000
 CONTACTS = 200
 QUICK_IDLE_CONNECTIONS = 300
 QUICK_CONTACTS = 40
-LOGIN_USERS = 400
 ONLINE = 2000
 ONLINE_CONTACTS = 50
 QUICK_ONLINE = 200
 COLD_ACCOUNTS = 100_000
 QUICK_COLD_ACCOUNTS = 500
-QUICK_LOGIN_USERS = 150
 
 _MESSAGES = Figure("msgs_per_server_cpu_s", "messages / server CPU s", aims={"prosody": 1.5, "ejabberd": 1.0})
 
@@ -59,20 +58,7 @@ WORKLOADS: tuple[Workload, ...] = (
             Figure("msgs_per_server_cpu_s", "messages / server CPU s"),
         ),
     ),
-    Workload(
-        "login",
-        "Logins",
-        "Connect, STARTTLS (full handshake), SCRAM-SHA-1, bind, carbons, roster, presence and its echo, end "
-        "of stream; 16 at a time. The generator keeps salted passwords, as clients do, and checks each server's "
-        "signature.",
-        *sized(
-            "login",
-            f"--n {LOGIN_USERS} --conc 16 --seconds 10",
-            f"--n {QUICK_LOGIN_USERS} --conc 16 --seconds 2",
-        ),
-        main=(Figure("logins_per_server_cpu_s", "logins / server CPU s", aims={"prosody": 2.0, "ejabberd": 2.0}),),
-        also=(Figure("logins_per_s", "logins / s"), P50, P99),
-    ),
+    *LOGIN_WORKLOADS,
     Workload(
         "presence",
         f"Presence to {CONTACTS} contacts",

@@ -100,7 +100,31 @@ bool crowd_settle(struct crowd *crowd, double patience)
     return open == 0;
 }
 
-void crowd_leave(struct crowd *crowd)
+bool crowd_cut(struct crowd *crowd, unsigned from)
+{
+    struct run *run = crowd->run;
+    for (unsigned i = from; i < crowd->next; i++) {
+        struct session *s = &crowd->sessions[i];
+        conn_printf(&s->conn, "<a xmlns='" NS_SM "' h='%u'/>", s->sm.handled);
+        session_ask(s);
+    }
+    /* The answers come behind the counts: then the server holds nothing back for anybody. */
+    uint64_t until = now_ns() + seconds_ns(run->options.timeout);
+    unsigned long wanted = run->acks + crowd->next - from;
+    while (run->acks < wanted && now_ns() < until && crowd->over == 0)
+        loop_turn(&run->loop, now_ns() + seconds_ns(0.05));
+    if (!crowd_settle(crowd, 5) || crowd->over)
+        return false;
+    for (unsigned i = from; i < crowd->next; i++) {
+        if (!crowd->sessions[i].sm.id[0])
+            run_error(run, "%s: its session cannot be resumed", crowd->sessions[i].jid);
+        session_cut(&crowd->sessions[i]);
+        crowd->cut++;
+    }
+    return run->errors == 0;
+}
+
+void crowd_end(struct crowd *crowd)
 {
     uint64_t until = now_ns() + seconds_ns(crowd->run->options.timeout);
     unsigned leaving = 0;
@@ -114,6 +138,11 @@ void crowd_leave(struct crowd *crowd)
     }
     if (crowd->over + crowd->cut < crowd->next)
         run_error(crowd->run, "%u streams did not end", crowd->next - crowd->over - crowd->cut);
+}
+
+void crowd_leave(struct crowd *crowd)
+{
+    crowd_end(crowd);
     for (unsigned i = 0; i < crowd->next; i++) {
         buffer_free(&crowd->sessions[i].conn.in);
         buffer_free(&crowd->sessions[i].conn.out);

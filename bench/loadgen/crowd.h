@@ -20,6 +20,11 @@ bool crowd_enter_until(struct crowd *crowd, unsigned size, enum goal goal);
 void crowd_init(struct crowd *crowd, struct run *run, unsigned size);
 /* Waits until the server has acknowledged everything; true without stream management, too. */
 bool crowd_settle(struct crowd *crowd, double patience);
+/* Cuts the connections of those from number `from` on, who have acknowledged what they received, as a client does
+ * before it sleeps.  False where the server does not acknowledge all, or a session could not be resumed. */
+bool crowd_cut(struct crowd *crowd, unsigned from);
+/* Ends all streams in order. */
+void crowd_end(struct crowd *crowd);
 /* Ends all streams in order and frees the crowd. */
 void crowd_leave(struct crowd *crowd);
 

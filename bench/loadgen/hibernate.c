@@ -1,6 +1,4 @@
 /* The scenario of sessions that lost their connection and wait to be resumed (XEP-0198 §5). */
-#include <string.h>
-
 #include "crowd.h"
 
 enum { WAVE = 100, SAMPLE_MAX = 50 };
@@ -12,35 +10,11 @@ static void wait_quietly(struct run *run, const struct crowd *crowd, double seco
         loop_turn(&run->loop, until);
 }
 
-/* Acknowledges what the wave received, as a client does before it sleeps, and cuts its connections. */
-static bool cut_wave(struct crowd *crowd, unsigned from)
-{
-    for (unsigned i = from; i < crowd->next; i++) {
-        struct session *s = &crowd->sessions[i];
-        conn_printf(&s->conn, "<a xmlns='" NS_SM "' h='%u'/>", s->sm.handled);
-        session_ask(s);
-    }
-    /* The answers come behind the counts: then the server holds nothing back for anybody. */
-    uint64_t until = now_ns() + seconds_ns(crowd->run->options.timeout);
-    unsigned long wanted = crowd->run->acks + crowd->next - from;
-    while (crowd->run->acks < wanted && now_ns() < until && crowd->over == 0)
-        loop_turn(&crowd->run->loop, now_ns() + seconds_ns(0.05));
-    if (!crowd_settle(crowd, 5) || crowd->over)
-        return false;
-    for (unsigned i = from; i < crowd->next; i++) {
-        if (!crowd->sessions[i].sm.id[0])
-            run_error(crowd->run, "%s: its session cannot be resumed", crowd->sessions[i].jid);
-        session_cut(&crowd->sessions[i]);
-        crowd->cut++;
-    }
-    return crowd->run->errors == 0;
-}
-
 static bool hibernate_until(struct crowd *crowd, unsigned size)
 {
     while (crowd->next < size) {
         unsigned from = crowd->next, to = from + WAVE < size ? from + WAVE : size;
-        if (!crowd_enter_until(crowd, to, GOAL_LOGIN) || !cut_wave(crowd, from))
+        if (!crowd_enter_until(crowd, to, GOAL_LOGIN) || !crowd_cut(crowd, from))
             return false;
     }
     return true;

@@ -24,6 +24,9 @@ static const char usage_text[] =
     "  --host A --port N --domain D   the server, on 127.0.0.0/8 only (127.0.0.1, 5222, localhost)\n"
     "  --direct-tls | --no-tls        instead of STARTTLS\n"
     "  --sha256 | --plain             instead of SCRAM-SHA-1\n"
+    "  --sasl2 | --fast               SASL2 with Bind 2 (XEP-0388, 0386), always with --sm; after the first\n"
+    "                                 login with a token, in one round trip (XEP-0484)\n"
+    "  --resume                       login: clients lose their connection and resume their session\n"
     "  --prefix P --password P        account names P0, P1, ... (u) and the password of all\n"
     "  --first N                      number of the first account used (0)\n"
     "  --server-pid N                 measure CPU and memory of this process and its descendants; may be given\n"
@@ -47,8 +50,8 @@ _Noreturn static void refuse(const char *message)
 }
 
 enum {
-    OPT_HOST = 256, OPT_PORT, OPT_DOMAIN, OPT_DIRECT, OPT_NO_TLS, OPT_SHA256, OPT_PLAIN, OPT_PREFIX,
-    OPT_PASSWORD, OPT_FIRST, OPT_PID, OPT_N, OPT_PAIRS, OPT_WINDOW, OPT_CONTACTS, OPT_CONC, OPT_RATE,
+    OPT_HOST = 256, OPT_PORT, OPT_DOMAIN, OPT_DIRECT, OPT_NO_TLS, OPT_SHA256, OPT_PLAIN, OPT_SASL2, OPT_FAST,
+    OPT_RESUME, OPT_PREFIX, OPT_PASSWORD, OPT_FIRST, OPT_PID, OPT_N, OPT_PAIRS, OPT_WINDOW, OPT_CONTACTS, OPT_CONC, OPT_RATE,
     OPT_SECONDS, OPT_WARMUP, OPT_SETTLE, OPT_SOURCES, OPT_TIMEOUT, OPT_NO_COALESCE, OPT_SM, OPT_SM_EVERY,
     OPT_ARCHIVED, OPT_ROWS, OPT_PEERS, OPT_PAGE, OPT_CLIENTS, OPT_MESSAGES, OPT_ASK, OPT_HELP
 };
@@ -66,6 +69,8 @@ static const struct option long_options[] = {
     {"warmup", 1, NULL, OPT_WARMUP},     {"settle", 1, NULL, OPT_SETTLE},
     {"sources", 1, NULL, OPT_SOURCES},   {"timeout", 1, NULL, OPT_TIMEOUT},
     {"no-coalesce", 0, NULL, OPT_NO_COALESCE}, {"help", 0, NULL, OPT_HELP},
+    {"sasl2", 0, NULL, OPT_SASL2},       {"fast", 0, NULL, OPT_FAST},
+    {"resume", 0, NULL, OPT_RESUME},
     {"sm", 0, NULL, OPT_SM},             {"sm-every", 1, NULL, OPT_SM_EVERY},
     {"archived", 0, NULL, OPT_ARCHIVED}, {"rows", 1, NULL, OPT_ROWS},
     {"peers", 1, NULL, OPT_PEERS},       {"page", 1, NULL, OPT_PAGE},
@@ -95,6 +100,9 @@ static bool take_flag(struct options *o, int option)
     case OPT_NO_TLS: o->security = SECURITY_NONE; return true;
     case OPT_SHA256: o->mechanism = MECHANISM_SHA256; return true;
     case OPT_PLAIN: o->mechanism = MECHANISM_PLAIN; return true;
+    case OPT_SASL2: o->way = WAY_SASL2; o->sm = true; return true;
+    case OPT_FAST: o->way = WAY_FAST; o->sm = true; return true;
+    case OPT_RESUME: o->resume = o->sm = true; return true;
     case OPT_NO_COALESCE: o->coalesce = false; return true;
     case OPT_SM: o->sm = true; return true;
     case OPT_ARCHIVED: o->archived = true; return true;
@@ -188,5 +196,7 @@ void options_parse(struct options *o, int argc, char **argv)
     o->scenario = argv[optind];
     if (strlen(o->prefix) > 32 || strlen(o->password) > 64 || strlen(o->domain) > 128)
         refuse("a text is too long");
+    if (o->way != WAY_SASL && o->mechanism == MECHANISM_PLAIN)
+        refuse("--sasl2 and --fast are with SCRAM");
     resolve(o);
 }

@@ -13,6 +13,8 @@
 enum security { SECURITY_STARTTLS, SECURITY_DIRECT, SECURITY_NONE };
 /* What is asked of an archive: its newest page, the newest page of one peer, or all from the beginning. */
 enum ask { ASK_LAST, ASK_WITH, ASK_ALL };
+/* How a client logs in: RFC 6120, XEP-0388 with the password, or with a token of an earlier login (XEP-0484). */
+enum way { WAY_SASL, WAY_SASL2, WAY_FAST };
 enum mechanism { MECHANISM_SHA1, MECHANISM_SHA256, MECHANISM_PLAIN };
 
 struct options {
@@ -20,11 +22,13 @@ struct options {
     struct sockaddr_in address;
     enum security security;
     enum mechanism mechanism;
+    enum way way;
     pid_t server_pids[SERVERS_MAX + 1]; /* ends with 0; empty: measure no server */
     unsigned port, first, n, pairs, window, contacts, concurrency, sources, sm_every, rows, peers, page, clients, messages;
     double seconds, warmup, rate, settle, timeout;
     bool coalesce;
     bool sm;       /* stream management in every session */
+    bool resume;   /* login: the former session goes on instead of a new one */
     bool archived; /* every message must be found in the receiver's archive */
     enum ask ask;
 };

@@ -4,13 +4,31 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NS_SASL "urn:ietf:params:xml:ns:xmpp-sasl"
+#include "bound.h"
+#include "sasl2.h"
 
-enum { AWAIT_CARBONS = 1, AWAIT_ROSTER = 2, AWAIT_PRESENCE = 4, AWAIT_SM = 8 };
+#define NS_SASL "urn:ietf:params:xml:ns:xmpp-sasl"
 
 static const char *const mechanism_names[] = {"SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN"};
 
-static void fail(struct session *s, const char *what, struct slice detail)
+const char *session_mechanism(const struct session *s)
+{
+    return mechanism_names[s->run->options.mechanism];
+}
+
+const EVP_MD *session_hash(const struct session *s)
+{
+    return s->run->options.mechanism == MECHANISM_SHA1 ? EVP_sha1() : EVP_sha256();
+}
+
+void session_is_ready(struct session *s)
+{
+    s->phase = PHASE_READY;
+    s->was_ready = true;
+    s->handler->ready(s);
+}
+
+void session_fail(struct session *s, const char *what, struct slice detail)
 {
     int length = (int)(detail.len < 160 ? detail.len : 160);
     run_error(s->run, "%.*s: %s: %.*s", (int)s->bare_length, s->jid, what, length,
@@ -21,12 +39,21 @@ static void fail(struct session *s, const char *what, struct slice detail)
 
 static void open_stream(struct session *s)
 {
+    const struct options *o = &s->run->options;
+    bool is_secure = s->conn.ssl || o->security == SECURITY_NONE;
+    char from[320] = "";
+    if (o->way != WAY_SASL && is_secure) /* who uses tokens says who it is; not in plain text (XEP-0484 §4.1) */
+        snprintf(from, sizeof from, " from='%.*s'", (int)s->bare_length, s->jid);
     conn_restart_stream(&s->conn);
     s->phase = PHASE_FEATURES;
     conn_printf(&s->conn,
-                "<?xml version='1.0'?><stream:stream to='%s' version='1.0' xml:lang='en' "
+                "<?xml version='1.0'?><stream:stream to='%s'%s version='1.0' xml:lang='en' "
                 "xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>",
-                s->run->options.domain);
+                o->domain, from);
+    if (is_secure && sasl2_has_token(s)) { /* it knows from the last time what is offered */
+        s->phase = PHASE_TOKEN;
+        sasl2_authenticate(s);
+    }
 }
 
 static void register_account(struct session *s)
@@ -42,11 +69,11 @@ static void register_account(struct session *s)
 static void authenticate(struct session *s, struct slice features)
 {
     const struct options *o = &s->run->options;
-    const char *mechanism = mechanism_names[o->mechanism];
+    const char *mechanism = session_mechanism(s);
     char user[64], reply[SCRAM_TEXT_MAX * 2], offered[64];
     snprintf(offered, sizeof offered, ">%s<", mechanism);
     if (!slice_contains(features, offered)) {
-        fail(s, "mechanism not offered", features);
+        session_fail(s, "mechanism not offered", features);
         return;
     }
     int length = snprintf(user, sizeof user, "%s%u", o->prefix, s->user);
@@ -56,27 +83,39 @@ static void authenticate(struct session *s, struct slice features)
         base64_encode(reply, sizeof reply, message, (size_t)length);
         s->phase = PHASE_SUCCESS;
     } else {
-        const EVP_MD *hash = o->mechanism == MECHANISM_SHA1 ? EVP_sha1() : EVP_sha256();
-        scram_first(&s->scram, hash, user, reply, sizeof reply);
+        scram_first(&s->scram, session_hash(s), user, reply, sizeof reply);
         s->phase = PHASE_CHALLENGE;
     }
     conn_printf(&s->conn, "<auth xmlns='" NS_SASL "' mechanism='%s'>%s</auth>", mechanism, reply);
+}
+
+static void authenticate_2(struct session *s, struct slice features)
+{
+    const char *missing = sasl2_missing(s, features);
+    if (missing) {
+        session_fail(s, missing, features);
+        return;
+    }
+    s->phase = PHASE_CHALLENGE;
+    sasl2_authenticate(s);
 }
 
 static void on_features(struct session *s, struct slice e)
 {
     const struct options *o = &s->run->options;
     if (!xml_is(e, "stream:features")) {
-        fail(s, "no stream features", e);
+        session_fail(s, "no stream features", e);
     } else if (o->security == SECURITY_STARTTLS && !s->conn.ssl) {
         if (!xml_find(e, "starttls").ptr) {
-            fail(s, "no STARTTLS", e);
+            session_fail(s, "no STARTTLS", e);
             return;
         }
         s->phase = PHASE_PROCEED;
         conn_printf(&s->conn, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
     } else if (s->goal == GOAL_REGISTER) {
         register_account(s);
+    } else if (!s->authenticated && o->way != WAY_SASL) {
+        authenticate_2(s, e);
     } else if (!s->authenticated) {
         authenticate(s, e);
     } else if (s->goal == GOAL_RESUME) {
@@ -94,7 +133,7 @@ static void on_proceed(struct session *s, struct slice e)
     if (xml_is(e, "proceed"))
         conn_start_tls(&s->conn);
     else
-        fail(s, "STARTTLS refused", e);
+        session_fail(s, "STARTTLS refused", e);
 }
 
 static void on_challenge(struct session *s, struct slice e)
@@ -105,11 +144,12 @@ static void on_challenge(struct session *s, struct slice e)
     if (!xml_is(e, "challenge")
         || !scram_final(&s->scram, keys, xml_text(e, "challenge"), s->run->options.password, reply,
                         sizeof reply, &error)) {
-        fail(s, error, e);
+        session_fail(s, error, e);
         return;
     }
-    s->phase = PHASE_SUCCESS;
-    conn_printf(&s->conn, "<response xmlns='" NS_SASL "'>%s</response>", reply);
+    bool is_sasl2 = s->run->options.way != WAY_SASL;
+    s->phase = is_sasl2 ? PHASE_SUCCESS_2 : PHASE_SUCCESS;
+    conn_printf(&s->conn, "<response xmlns='%s'>%s</response>", is_sasl2 ? NS_SASL2 : NS_SASL, reply);
 }
 
 static void on_success(struct session *s, struct slice e)
@@ -117,7 +157,7 @@ static void on_success(struct session *s, struct slice e)
     const char *error = "login refused";
     bool scram = s->run->options.mechanism != MECHANISM_PLAIN;
     if (!xml_is(e, "success") || (scram && !scram_verify(&s->scram, xml_text(e, "success"), &error))) {
-        fail(s, error, e);
+        session_fail(s, error, e);
         return;
     }
     s->authenticated = true;
@@ -129,13 +169,12 @@ static void on_bind(struct session *s, struct slice e)
     struct slice jid = xml_text(e, "jid");
     if (!slice_is(xml_attribute(e, "type"), "result") || !slice_starts(jid, s->jid, s->bare_length)
         || jid.len >= sizeof s->jid) {
-        fail(s, "bind refused", e);
+        session_fail(s, "bind refused", e);
         return;
     }
     memcpy(s->jid, jid.ptr, jid.len);
     s->jid[jid.len] = 0;
-    s->phase = PHASE_START;
-    s->awaited = AWAIT_CARBONS | AWAIT_ROSTER;
+    s->awaited = AWAIT_CARBONS;
     s->sm = (struct sm){.requested = s->run->options.sm};
     /* What a client says first; in one write, as clients that do not wait for each answer do. */
     if (s->sm.requested) {
@@ -143,109 +182,50 @@ static void on_bind(struct session *s, struct slice e)
         conn_printf(&s->conn, "<enable xmlns='" NS_SM "' resume='true'/>");
     }
     session_send(s, "<iq type='set' id='carbons'><enable xmlns='urn:xmpp:carbons:2'/></iq>");
-    session_send(s, "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>");
-    if (s->goal != GOAL_QUIET) {
-        s->awaited |= AWAIT_PRESENCE;
-        s->announced = now_ns();
-        session_send(s, "<presence/>");
+    bound_start(s);
+}
+
+static void on_token_features(struct session *s, struct slice e)
+{
+    const char *missing = xml_is(e, "stream:features") ? sasl2_missing(s, e) : "no stream features";
+    if (missing)
+        session_fail(s, missing, e);
+    else
+        s->phase = PHASE_SUCCESS_2;
+}
+
+static void on_success_2(struct session *s, struct slice e)
+{
+    const char *error = xml_is(e, "success") ? sasl2_take_success(s, e) : "login refused";
+    if (error) {
+        session_fail(s, error, e);
+        return;
     }
+    s->authenticated = true;
+    s->awaited = 0;
+    if (s->goal == GOAL_RESUME)
+        session_is_ready(s);
+    else
+        bound_start(s);
 }
 
 static void on_resume(struct session *s, struct slice e)
 {
     const char *error = "not resumed";
-    if (!xml_is(e, "resumed") || (error = sm_acknowledge(&s->sm, e))) {
-        fail(s, error, e);
-        return;
-    }
-    s->phase = PHASE_READY;
-    s->handler->ready(s);
+    if (!xml_is(e, "resumed") || (error = sm_resume(&s->sm, e)))
+        session_fail(s, error, e);
+    else
+        session_is_ready(s);
 }
 
 static void on_register(struct session *s, struct slice e)
 {
     struct slice type = xml_attribute(e, "type");
     if (!slice_is(type, "result") && !(slice_is(type, "error") && xml_find(e, "conflict").ptr)) {
-        fail(s, "registration refused", e);
+        session_fail(s, "registration refused", e);
         return;
     }
-    s->phase = PHASE_READY;
-    s->handler->ready(s);
-}
-
-/* A client has to answer every request: a roster push and a ping with a result, others with an error. */
-static void answer(struct session *s, struct slice e)
-{
-    struct slice id = xml_attribute(e, "id"), from = xml_attribute(e, "from");
-    bool known = slice_contains(e, "jabber:iq:roster") || slice_contains(e, "urn:xmpp:ping");
-    char to[3200] = "";
-    if (from.ptr)
-        snprintf(to, sizeof to, " to='%.*s'", (int)from.len, from.ptr);
-    session_send(s, "<iq id='%.*s'%s%s", (int)id.len, id.ptr ? id.ptr : "", to,
-                 known ? " type='result'/>"
-                      : " type='error'><error type='cancel'><service-unavailable "
-                        "xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>");
-}
-
-static void became_ready_after(struct session *s, unsigned answered)
-{
-    s->awaited &= ~answered;
-    if (s->awaited == 0) {
-        s->phase = PHASE_READY;
-        s->handler->ready(s);
-    }
-}
-
-/* Stream management's own elements; true if it was one. */
-static bool on_nonza(struct session *s, struct slice e)
-{
-    const char *error = NULL;
-    if (xml_is(e, "r")) {
-        conn_printf(&s->conn, "<a xmlns='" NS_SM "' h='%u'/>", s->sm.handled);
-    } else if (xml_is(e, "a")) {
-        s->run->acks++;
-        error = sm_acknowledge(&s->sm, e);
-    } else if (xml_is(e, "enabled")) {
-        error = sm_enable(&s->sm, e);
-    } else if (xml_is(e, "failed")) {
-        error = "stream management refused";
-    } else {
-        return false;
-    }
-    if (error)
-        fail(s, error, e);
-    else if (s->phase == PHASE_START && xml_is(e, "enabled"))
-        became_ready_after(s, AWAIT_SM);
-    return true;
-}
-
-static unsigned start_answered(struct session *s, struct slice e)
-{
-    if (xml_is(e, "presence"))
-        return slice_is(xml_attribute(e, "from"), s->jid) && !xml_attribute(e, "type").ptr ? AWAIT_PRESENCE
-                                                                                           : 0;
-    struct slice id = xml_attribute(e, "id");
-    if (slice_is(id, "carbons"))
-        return AWAIT_CARBONS; /* a server without carbons says so, and that is an answer */
-    if (slice_is(id, "roster") && slice_is(xml_attribute(e, "type"), "result"))
-        return AWAIT_ROSTER;
-    return 0;
-}
-
-static void on_stanza(struct session *s, struct slice e)
-{
-    if (s->sm.requested && on_nonza(s, e))
-        return;
-    s->sm.handled += s->sm.enabled && sm_counts(e);
-    if (xml_is(e, "iq")) {
-        struct slice type = xml_attribute(e, "type");
-        if (slice_is(type, "get") || slice_is(type, "set"))
-            answer(s, e);
-    }
-    if (s->handler->stanza)
-        s->handler->stanza(s, e);
-    if (s->phase == PHASE_START && s->conn.state == CONN_OPEN)
-        became_ready_after(s, start_answered(s, e));
+    session_is_ready(s);
 }
 
 static void ignore(struct session *s, struct slice e)
@@ -256,7 +236,8 @@ static void ignore(struct session *s, struct slice e)
 static void (*const by_phase[])(struct session *, struct slice) = {
     [PHASE_NONE] = ignore,          [PHASE_FEATURES] = on_features, [PHASE_PROCEED] = on_proceed,
     [PHASE_CHALLENGE] = on_challenge, [PHASE_SUCCESS] = on_success, [PHASE_BIND] = on_bind,
-    [PHASE_REGISTER] = on_register, [PHASE_START] = on_stanza,      [PHASE_READY] = on_stanza,
+    [PHASE_REGISTER] = on_register, [PHASE_START] = bound_received,      [PHASE_READY] = bound_received,
+    [PHASE_TOKEN] = on_token_features, [PHASE_SUCCESS_2] = on_success_2,
     [PHASE_RESUME] = on_resume,     [PHASE_CLOSING] = ignore,       [PHASE_CUT] = ignore,
 };
 
@@ -273,7 +254,7 @@ static void received(struct conn *conn, enum frame kind, struct slice unit)
     if (kind == FRAME_END)
         conn_close(conn, s->phase == PHASE_CLOSING ? NULL : "the server ended the stream");
     else if (xml_is(unit, "stream:error"))
-        fail(s, "stream error", unit);
+        session_fail(s, "stream error", unit);
     else
         by_phase[s->phase](s, unit);
 }
@@ -300,11 +281,12 @@ void session_open(struct session *s, struct run *run, unsigned user, enum goal g
     s->user = user;
     s->goal = goal;
     s->phase = PHASE_FEATURES;
-    s->authenticated = false;
-    if (goal != GOAL_RESUME)
-        s->sm = (struct sm){0};
+    s->authenticated = s->was_ready = false;
     s->started = now_ns();
-    s->bare_length = (size_t)snprintf(s->jid, sizeof s->jid, "%s%u@%s", o->prefix, user, o->domain);
+    if (goal != GOAL_RESUME) {
+        s->sm = (struct sm){0};
+        s->bare_length = (size_t)snprintf(s->jid, sizeof s->jid, "%s%u@%s", o->prefix, user, o->domain);
+    }
     struct sockaddr_in from = {.sin_family = AF_INET};
     from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (source > 0 ? (uint32_t)source : 0));
     conn_open(&s->conn, &run->loop, &conn_handler, &o->address, source < 0 ? NULL : &from, o->domain,

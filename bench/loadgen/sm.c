@@ -33,3 +33,10 @@ const char *sm_enable(struct sm *sm, struct slice enabled)
     sm->enabled = true;
     return NULL;
 }
+
+const char *sm_resume(struct sm *sm, struct slice resumed)
+{
+    if (!slice_is(xml_attribute(resumed, "previd"), sm->id))
+        return "another session was resumed";
+    return sm_acknowledge(sm, resumed);
+}

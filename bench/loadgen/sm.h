@@ -22,5 +22,7 @@ static inline bool sm_counts(struct slice e) { return xml_is(e, "message") || xm
 const char *sm_acknowledge(struct sm *sm, struct slice answer);
 /* Takes an <enabled/>. */
 const char *sm_enable(struct sm *sm, struct slice enabled);
+/* Takes a <resumed/> of the session that was asked for. */
+const char *sm_resume(struct sm *sm, struct slice resumed);
 
 #endif

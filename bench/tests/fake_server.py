@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.population import ArchivedMessage
+from bench.tests import fake_sasl2
 
 _SALT = b"0123456789abcdef"
 _STREAM = re.compile(rb"<stream:stream[^>]*>")
@@ -54,6 +55,16 @@ class Faults:
     wrong_ends: bool = False
     bad_signature: bool = False
     bad_nonce: bool = False
+    resume_another: bool = False
+    """What is resumed is called otherwise than what was asked for."""
+    lose_count: bool = False
+    """A resumed session has handled less than was acknowledged before."""
+    offer: tuple[bytes, bytes] = (b"", b"")
+    """The first of these in the stream features is the second one."""
+    success: tuple[bytes, bytes] = (b"", b"")
+    """The same in the success of SASL2 that tells of a new session, or (`in_resumed`) of one that goes on."""
+    in_resumed: bool = False
+    wrong_token_proof: bool = False
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -62,7 +73,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 class FakeServer:
-    """Serves one domain on a free port of 127.0.0.1 without TLS, with SCRAM-SHA-1 and PLAIN.
+    """Serves one domain on a free port of 127.0.0.1 without TLS, with SCRAM-SHA-1, PLAIN, and SASL2 with Bind 2.
 
     Everybody's archive begins with `rows` messages, as `bench.population` makes them.
     """
@@ -72,7 +83,8 @@ class FakeServer:
         self.password = password
         self.rows = rows
         self.clients: dict[bytes, _Client] = {}
-        self.sessions: set[bytes] = set()
+        self.sessions: dict[bytes, _Client] = {}
+        self.tokens: dict[bytes, bytes] = {}
         self.waiting: dict[bytes, list[bytes]] = defaultdict(list)
         self.archives: dict[bytes, list[bytes]] = {}
         self.lock = threading.Lock()
@@ -118,6 +130,7 @@ class _Client(socketserver.BaseRequestHandler):
         self.authenticated = False
         self.held: bytes | None = None
         self.auth_message = b""
+        self.wanted: bytes | None = None  # <authenticate/>
         self.is_available = False
         self.handled: int | None = None  # stanzas since <enable/>
 
@@ -144,7 +157,7 @@ class _Client(socketserver.BaseRequestHandler):
             b"<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>"
             if self.authenticated
             else b"<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-1</mechanism>"
-            b"<mechanism>PLAIN</mechanism></mechanisms>"
+            b"<mechanism>PLAIN</mechanism></mechanisms>" + fake_sasl2.OFFER.replace(*self.server_state.faults.offer)
         )
         self._send(
             b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' "
@@ -155,6 +168,15 @@ class _Client(socketserver.BaseRequestHandler):
     def _element(self, name: bytes, element: bytes) -> None:
         if name == b"auth":
             self._auth(element)
+        elif name == b"authenticate":
+            self.wanted = element
+            initial = base64.b64decode(_text(element[element.index(b"<initial-response>") :]))
+            if b"<fast " in element:
+                self.user, _, proof = initial.partition(b"\0")
+                answer = fake_sasl2.answer(self.server_state.tokens[self.user], proof)
+                self._let_in(answer[::-1] if answer and self.server_state.faults.wrong_token_proof else answer)
+            else:
+                self._challenge(initial)
         elif name == b"response":
             self._response(element)
         elif name in (b"enable", b"r", b"resume"):
@@ -170,18 +192,47 @@ class _Client(socketserver.BaseRequestHandler):
             self._send(b"<failed xmlns='urn:xmpp:sm:3'/>")
         elif name == b"enable":
             self.handled = 0
-            state.sessions.add(self.user)
+            state.sessions[self.user] = self
             self._send(b"<enabled xmlns='urn:xmpp:sm:3' resume='true' id='" + self.user + b"'/>")
         elif name == b"r":
             count = max(0, (self.handled or 0) + state.faults.acknowledged)
             if state.faults.forget_count and count > 10:
                 count = 0
             self._send(b"<a xmlns='urn:xmpp:sm:3' h='%d'/>" % count)
-        elif state.faults.forget_session or _attribute(element, b"previd") not in state.sessions:
-            self._send(b"<failed xmlns='urn:xmpp:sm:3'><item-not-found/></failed>")
         else:
-            self.handled = 3  # what the generator sent before it was cut: two requests and its presence
-            self._send(b"<resumed xmlns='urn:xmpp:sm:3' h='3' previd='" + self.user + b"'/>")
+            self._send(self._resumed(_attribute(element, b"previd")))
+
+    def _resumed(self, previd: bytes) -> bytes:
+        """What is said to <resume/>."""
+        state = self.server_state
+        former = state.sessions.get(previd)
+        if state.faults.forget_session or former is None or former.handled is None:
+            return b"<failed xmlns='urn:xmpp:sm:3'><item-not-found/></failed>"
+        state.sessions[previd] = self
+        self.handled = former.handled
+        shown = self.handled - state.faults.lose_count
+        previd += b"0" * state.faults.resume_another
+        return b"<resumed xmlns='urn:xmpp:sm:3' h='%d' previd='%s'/>" % (shown, previd)
+
+    def _let_in(self, proof: bytes | None) -> None:
+        """The end of a login by SASL2, with what was asked for."""
+        wanted, state = self.wanted or b"", self.server_state
+        if proof is None:
+            self._send(b"<failure xmlns='urn:xmpp:sasl:2'><not-authorized/></failure>")
+            return
+        self.authenticated = True
+        results = b""
+        if b"<resume" in wanted:
+            results = self._resumed(_attribute(wanted[wanted.index(b"<resume") :], b"previd"))
+        if is_new := not results.startswith(b"<resumed"):
+            results += fake_sasl2.bound(self.user)
+            self.handled = 0
+            state.sessions[self.user] = self
+        if b"<request-token" in wanted:
+            state.tokens[self.user] = b"token-of-" + self.user
+            results += fake_sasl2.token(state.tokens[self.user])
+        answer = fake_sasl2.success(self._jid(), proof, results)
+        self._send(answer if is_new == state.faults.in_resumed else answer.replace(*state.faults.success))
 
     def _stanza(self, name: bytes, element: bytes) -> None:
         if name == b"iq":
@@ -205,6 +256,9 @@ class _Client(socketserver.BaseRequestHandler):
             self.authenticated = True
             self._send(b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
             return
+        self._challenge(message)
+
+    def _challenge(self, message: bytes) -> None:
         bare = message.removeprefix(b"n,,")
         self.user = bare.split(b",")[0].removeprefix(b"n=")
         nonce = bare.split(b"r=")[1]
@@ -227,8 +281,12 @@ class _Client(socketserver.BaseRequestHandler):
         answer = hmac.digest(hmac.digest(salted, b"Server Key", "sha1"), message, "sha1")
         if self.server_state.faults.bad_signature:
             answer = answer[::-1]
+        signature = b"v=" + base64.b64encode(answer)
+        if self.wanted is not None:
+            self._let_in(signature)
+            return
         self.authenticated = True
-        self._send(b"<success>" + base64.b64encode(b"v=" + base64.b64encode(answer)) + b"</success>")
+        self._send(b"<success>" + base64.b64encode(signature) + b"</success>")
 
     def _iq(self, element: bytes) -> None:
         identifier = _attribute(element, b"id")

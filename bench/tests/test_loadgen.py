@@ -135,6 +135,79 @@ def test_a_session_that_cannot_be_resumed_is_noticed() -> None:
     assert "not resumed" in str(figures["first_error"])
 
 
+_LOGIN = ("login", "--n", "20", "--conc", "2", "--seconds", "0.3")
+_WAYS: list[tuple[str, ...]] = [
+    ("--sm",), ("--sasl2",), ("--fast",), ("--resume",), ("--sasl2", "--resume"), ("--fast", "--resume"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", _WAYS)
+def test_clients_log_in_by_every_way(way: tuple[str, ...]) -> None:
+    status, figures = _run(Faults(), *_LOGIN, *way)
+    assert status == 0, figures
+    assert float(figures["logins_per_s"] or 0) > 10
+
+
+@pytest.mark.parametrize("way", [("--sasl2",), ("--fast",)])
+@pytest.mark.parametrize(
+    ("faults", "error"),
+    [
+        (Faults(offer=(b"urn:xmpp:sasl:2", b"urn:xmpp:sasl:1")), "SASL2 not offered"),
+        (Faults(offer=(b"urn:xmpp:sm:3", b"urn:xmpp:sm:2")), "Bind 2 not offered"),
+        (Faults(offer=(b"urn:xmpp:carbons:2", b"urn:xmpp:carbons:1")), "Bind 2 not offered"),
+        (Faults(bad_signature=True), "wrong server signature"),
+        (Faults(success=(b"<additional-data", b"<data")), "without the server's signature"),
+        (Faults(success=(b"<success", b"<continue")), "login refused"),
+        (Faults(success=(b"@localhost/bench", b"@localhost")), "success for another address"),
+        (Faults(success=(b"@localhost/bench", b"0@localhost/bench")), "success for another address"),
+        (Faults(success=(b"<bound", b"<found")), "success without a resource"),
+        (Faults(success=(b"<enabled", b"<failed")), "success without stream management"),
+    ],
+)
+def test_an_answer_of_sasl2_that_is_wrong_is_noticed(faults: Faults, error: str, way: tuple[str, ...]) -> None:
+    status, figures = _run(faults, *_LOGIN, *way)
+    assert status == 1
+    assert error in str(figures["first_error"])
+
+
+@pytest.mark.parametrize(
+    ("faults", "error"),
+    [
+        (Faults(offer=(b">HT-SHA-256-NONE<", b">HT-SHA-256-ENDP<")), "tokens not offered"),
+        (Faults(success=(b"<token", b"<broken")), "no token was given"),
+        (Faults(success=(b"expiry=", b"end=")), "a token of no use"),
+        (Faults(success=(b"token-of-", b"token-for-")), "login refused"),
+        (Faults(wrong_token_proof=True), "does not prove that it knows the token"),
+    ],
+)
+def test_a_token_that_is_no_good_is_noticed(faults: Faults, error: str) -> None:
+    status, figures = _run(faults, *_LOGIN, "--fast")
+    assert status == 1
+    assert error in str(figures["first_error"])
+
+
+@pytest.mark.parametrize("way", [("--resume",), ("--sasl2", "--resume"), ("--fast", "--resume")])
+@pytest.mark.parametrize(
+    ("faults", "error"),
+    [
+        (Faults(forget_session=True), "not resumed"),
+        (Faults(resume_another=True), "another session was resumed"),
+        (Faults(lose_count=True), "the acknowledged count went back"),
+    ],
+)
+def test_a_session_that_does_not_go_on_is_noticed(faults: Faults, error: str, way: tuple[str, ...]) -> None:
+    status, figures = _run(faults, *_LOGIN, *way)
+    assert status == 1
+    assert error in str(figures["first_error"])
+
+
+@pytest.mark.parametrize("way", ["--sasl2", "--fast"])
+def test_who_goes_on_has_the_address_it_had(way: str) -> None:
+    status, figures = _run(Faults(success=(b"/bench</", b"/other</"), in_resumed=True), *_LOGIN, way, "--resume")
+    assert status == 1
+    assert "success for another session" in str(figures["first_error"])
+
+
 _ARCHIVED = (*_THROUGHPUT, "--archived")
 
 

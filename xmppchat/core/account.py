@@ -80,6 +80,8 @@ class Unbegun:
 class Account:
     """State of one bare JID. `id` is the key in the database, 0 where no such account exists.
 
+    `access` is another number each time the password is another one: who proved an old one has proved nothing.
+
     `sessions` are the bound resources; `last_ticket` the newest ticket that changes this account. While it
     `is_draining`, stored messages are being handed out, and new ones wait behind them (`Session.behind`). `rates`
     bounds what all its sessions together send, from the first one on; None where nothing does. `unbegun`: see there; as
@@ -87,13 +89,14 @@ class Account:
     """
 
     __slots__ = (
-        "id", "is_disabled", "is_draining", "is_stale", "jid", "last_ticket", "mailbox", "parts", "rates", "sessions",
-        "unbegun",
+        "access", "id", "is_disabled", "is_draining", "is_stale", "jid", "last_ticket", "mailbox", "parts", "rates",
+        "sessions", "unbegun",
     )  # fmt: skip
 
     def __init__(self, jid: JID, account_id: int, *, is_disabled: bool = False) -> None:
         self.jid = jid
         self.id = account_id
+        self.access = 0
         self.is_disabled = is_disabled
         self.is_stale = False
         self.is_draining = False

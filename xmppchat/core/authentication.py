@@ -6,6 +6,7 @@ Failures are counted per address and per (account, network), never per account a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 from xmppchat.core.limits import LimitCounters, Limits
@@ -175,6 +176,7 @@ def _pair(username: str, domain: str, peer: str) -> str:
     return f"{username[:256].casefold()}@{domain} {network_of(peer)}"
 
 
+@lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """The network an address is counted with: its /24 (IPv4) or /64 (IPv6)."""
     try:

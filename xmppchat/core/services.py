@@ -239,8 +239,12 @@ class ArchiveService(Protocol):
     async def last_id(self, account: Account) -> str:
         """The id of the newest message, "" where there is none."""
 
-    async def metadata(self, account: Account) -> Element:
-        """``<metadata/>`` of the archive (XEP-0313 §4.4): its first and last message, of what changed it until now."""
+    async def metadata(self, account: Account) -> Element | None:
+        """``<metadata/>`` of the archive (XEP-0313 §4.4): its first and last message.
+
+        Told at a moment at which nothing more is on its way into it: what comes then goes to whoever has a session when
+        the caller goes on. None where there is no such moment, as somebody writes to it all the time.
+        """
 
 
 @dataclass(frozen=True, slots=True)

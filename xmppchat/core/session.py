@@ -69,6 +69,10 @@ class Management(Protocol):
     def settled(self, number: int, *, is_written: bool) -> None:
         """See above. `is_written`: its ticket, if it had one, is on disk."""
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that came is settled."""
+
     async def until_settled(self) -> None:
         """Return once everything that came is settled."""
 

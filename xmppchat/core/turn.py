@@ -154,6 +154,7 @@ class Turn:
             if self.on_failure is not None:
                 self.on_failure(_stanza_error(error))
         self._effects = []
+        self.on_failure = None  # it often knows this turn: only the garbage collector would free both
         if self.number:
             self.management.settled(self.number, is_written=error is None)
         if self._is_held and self._source is not None:

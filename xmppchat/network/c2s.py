@@ -203,12 +203,16 @@ class Connection:
     def _ended(self, error: StreamError | None) -> None:
         """The stream has ended: by `error`, or in order; then the session ends, too (XEP-0198 §10)."""
         session = self.session
-        if error is None and not self._is_lost and session is not None and session.management is not None:
-            session.management.give_up()
-            # What was sent before the good-bye is stored and acknowledged before the stream is closed (§4).
-            self._shared.kernel.tasks.spawn(self._say_good_bye(session.management), name="good-bye")
-        else:
+        management = session.management if session is not None and error is None and not self._is_lost else None
+        if management is None:
             self._close(error)
+            return
+        management.give_up()
+        # What was sent before the good-bye is stored and acknowledged before the stream is closed (§4).
+        if management.is_settled:
+            self._close(None)
+        else:
+            self._shared.kernel.tasks.spawn(self._say_good_bye(management), name="good-bye")
 
     async def _say_good_bye(self, management: Management) -> None:
         with contextlib.suppress(TimeoutError):  # a database that stalls keeps nobody here
@@ -264,7 +268,9 @@ class Connection:
         assert self._login is not None, "who opens a session has logged in"
         if self._opening is None:
             account = JID.parse(f"{self._login.username}@{self._stream.domain}")
-            self._opening = Opening(self._shared.kernel, self._stream, self, account, self._wire.address)
+            self._opening = Opening(
+                self._shared.kernel, self._stream, self, account, self._wire.address, self._login.access
+            )
         return self._opening
 
     # --- registration -----------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ Bytes that are no TLS are refused at the first one that differs, before OpenSSL 
 from __future__ import annotations
 
 import enum
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _HANDSHAKE_RECORD = 22
@@ -25,6 +27,7 @@ _KEY_SHARE = 51
 _HOST_NAME = 0
 _ELLIPTIC = frozenset((23, 24, 25, 29, 30))  # P-256, P-384, P-521, X25519, X448
 _FINITE_FIELD = range(0x0100, 0x0200)
+_EXTENSION_HEADER = struct.Struct(">HH")  # type, length (RFC 8446 §4.2)
 
 MAX_HELLO = 16_384
 """Bytes of one ClientHello; real ones have 200 to 2,500, with post-quantum key shares."""
@@ -128,6 +131,9 @@ def _wanted_size(message: bytearray) -> int:
     return _MESSAGE_HEADER + size
 
 
+_TOO_SHORT = "the ClientHello ends too early"
+
+
 class _Cursor:
     """Reads length-prefixed vectors (RFC 8446 §3.4); a vector past the end is a `BadHello`."""
 
@@ -141,18 +147,21 @@ class _Cursor:
         return self._position < len(self._data)
 
     def take(self, count: int) -> bytes:
-        end = self._position + count
+        start = self._position
+        end = self._position = start + count
         if end > len(self._data):
-            raise BadHello("the ClientHello ends too early")
-        taken = self._data[self._position : end]
-        self._position = end
-        return taken
+            raise BadHello(_TOO_SHORT)
+        return self._data[start:end]
 
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "big")
 
     def vector(self, length_size: int) -> bytes:
-        return self.take(self.number(length_size))
+        start = self._position + length_size
+        end = self._position = start + int.from_bytes(self._data[self._position : start], "big")
+        if end > len(self._data):  # also where the length itself is cut off
+            raise BadHello(_TOO_SHORT)
+        return self._data[start:end]
 
 
 def _parse(body: bytes) -> ClientHello:
@@ -164,21 +173,32 @@ def _parse(body: bytes) -> ClientHello:
     cursor.vector(1)  # legacy_compression_methods
     if not cursor:
         return ClientHello()
-    found: dict[int, bytes] = {}
-    extensions = _Cursor(cursor.vector(2))
-    while extensions:
-        kind = extensions.number(2)
-        content = extensions.vector(2)
-        # OpenSSL refuses a repeated extension as well, so both of us always read the same list.
-        if kind in found:
-            raise BadHello("an extension stands twice in the ClientHello")
-        found[kind] = content
+    found = _extensions(cursor.vector(2))
     return ClientHello(
         _server_name(found[_SERVER_NAME]) if _SERVER_NAME in found else None,
         _protocols(found[_ALPN]) if _ALPN in found else None,
         _EXTENDED_MASTER_SECRET in found,
         _wants_finite_field(_groups(found.get(_SUPPORTED_GROUPS)), _shares(found.get(_KEY_SHARE))),
     )
+
+
+def _extensions(block: bytes) -> dict[int, bytes]:
+    """Contents by type. There are a dozen in every hello: this is read without a cursor."""
+    found: dict[int, bytes] = {}
+    position, size = 0, len(block)
+    while position < size:
+        if size - position < _EXTENSION_HEADER.size:
+            raise BadHello(_TOO_SHORT)
+        kind, length = _EXTENSION_HEADER.unpack_from(block, position)
+        start = position + _EXTENSION_HEADER.size
+        position = start + length
+        if position > size:
+            raise BadHello(_TOO_SHORT)
+        # OpenSSL refuses a repeated extension as well, so both of us always read the same list.
+        if kind in found:
+            raise BadHello("an extension stands twice in the ClientHello")
+        found[kind] = block[start:position]
+    return found
 
 
 def _server_name(content: bytes) -> str | None:
@@ -200,12 +220,11 @@ def _protocols(content: bytes) -> tuple[bytes, ...]:
     return tuple(protocols)
 
 
-def _groups(content: bytes | None) -> list[int]:
-    groups = _Cursor(_Cursor(content).vector(2) if content is not None else b"")
-    found = []
-    while groups:
-        found.append(groups.number(2))
-    return found
+def _groups(content: bytes | None) -> Sequence[int]:
+    groups = _Cursor(content).vector(2) if content is not None else b""
+    if len(groups) % 2:
+        raise BadHello(_TOO_SHORT)
+    return struct.unpack(f">{len(groups) // 2}H", groups)
 
 
 def _shares(content: bytes | None) -> list[int]:
@@ -218,7 +237,7 @@ def _shares(content: bytes | None) -> list[int]:
     return found
 
 
-def _wants_finite_field(groups: list[int], shares: list[int]) -> bool:
+def _wants_finite_field(groups: Sequence[int], shares: Sequence[int]) -> bool:
     """OpenSSL takes the first share of a group it knows; without one it asks for a curve if it can."""
     for group in shares:
         if group in _ELLIPTIC:

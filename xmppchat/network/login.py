@@ -51,10 +51,13 @@ class Owner(Protocol):
 
 
 class Login:
-    """The exchanges of one connection. `username` is who the last one was about, proven once it succeeded."""
+    """The exchanges of one connection. `username` is who the last one was about, proven once it succeeded; `access` is
+    that of its account at that moment."""
 
-    __slots__ = ("_attempts", "_authenticator", "_exchange", "_guesses", "_kernel", "_owner", "_peer", "_request",
-                 "_stream", "_tasks", "username")  # fmt: skip
+    __slots__ = (
+        "_attempts", "_authenticator", "_exchange", "_guesses", "_kernel", "_owner", "_peer", "_request", "_stream",
+        "_tasks", "access", "username",
+    )
 
     def __init__(self, kernel: Kernel, authenticator: Authenticator, stream: Stream, peer: str, owner: Owner) -> None:
         self._kernel = kernel
@@ -68,6 +71,7 @@ class Login:
         self._attempts = 0
         self._guesses: set[tuple[str, str]] = set()
         self.username = ""
+        self.access = 0
 
     def handle(self, event: LoginEvent) -> None:
         """What the client said."""
@@ -157,6 +161,8 @@ class Login:
     def _succeeded(self, exchange: Exchange, success: Success) -> None:
         self._exchange = None
         self.username = success.username
+        account = self._account(success.username)
+        self.access = account.access if account is not None else 0
         self._kernel.counts.logins[exchange.name, "success"] += 1
         if not self._owner.authenticated():
             self._owner.close(StreamResourceConstraint("too many devices are connected from your network"))

@@ -34,9 +34,6 @@ from xmppchat.protocol.stream_phases import Phase
 
 log = structlog.get_logger(__name__)
 
-#: Looks at an archive before a client is let in without being told of it: somebody writes to it all the time.
-MAX_LOOKS = 10
-
 _TOO_MANY = "too many devices are connected; disconnect one first"
 _NO_ACCOUNT = "the account cannot be opened at the moment"
 
@@ -49,15 +46,16 @@ class Holder(Successor, Protocol):
 
 
 class Opening:
-    """One client that has logged in as `account` and has no session yet."""
+    """One client that has logged in as `account`, with its `access` of then, and has no session yet."""
 
-    __slots__ = ("_account", "_device_id", "_holder", "_kernel", "_peer", "_request", "_stream")
+    __slots__ = ("_access", "_account", "_device_id", "_holder", "_kernel", "_peer", "_request", "_stream")
 
-    def __init__(self, kernel: Kernel, stream: Stream, holder: Holder, account: JID, peer: str) -> None:
+    def __init__(self, kernel: Kernel, stream: Stream, holder: Holder, account: JID, peer: str, access: int) -> None:
         self._kernel = kernel
         self._stream = stream
         self._holder = holder
         self._account = account
+        self._access = access
         self._peer = peer
         self._device_id = 0
         self._request: LoginRequest | None = None  # of SASL2, while it is worked on
@@ -76,7 +74,7 @@ class Opening:
     def _bind(self, jid: JID, account: Account | None) -> None:
         if self._stream.phase is not Phase.BINDING:
             return
-        if account is None or not _is_open(account):
+        if account is None or self._is_shut(account):
             self._holder.close(StreamInternalServerError(_NO_ACCOUNT))
             return
         if self._is_full(account, jid):
@@ -85,6 +83,10 @@ class Opening:
             self._begin(account, jid)
             self._stream.bound(jid)
         self._holder.resume()
+
+    def _is_shut(self, account: Account) -> bool:
+        """Whether nobody gets in any more, or nobody with the password that was proved."""
+        return not account.exists or account.is_disabled or account.access != self._access
 
     def _is_full(self, account: Account, jid: JID) -> bool:
         if len(account.sessions) < self._kernel.limits.sessions_per_account or jid.resource in account.sessions:
@@ -108,6 +110,10 @@ class Opening:
     def resume(self, previd: str, handled: int | None) -> None:
         """A former session is asked for."""
         service = self._kernel.services.get(ResumptionService)
+        account = self._kernel.directory.find(self._account.bare)
+        if account is not None and self._is_shut(account):
+            self._holder.close(StreamInternalServerError(_NO_ACCOUNT))
+            return
         if handled is None:
             self._not_resumed(stream_management.failed(BadRequest()))
             return
@@ -177,14 +183,14 @@ class Opening:
             return
         try:
             account = await self._kernel.directory.get(self._account)
-            metadata = await self._metadata(account)
+            metadata = await self._kernel.services.get(ArchiveService).metadata(account)
         except StorageUnavailable:
             self._holder.close(StreamInternalServerError(_NO_ACCOUNT))
             return
         # From here to the success nothing is waited for: what the archive's end does not cover comes live.
         if self._stream.phase is not Phase.BINDING:
             return
-        if not _is_open(account):
+        if self._is_shut(account):
             self._holder.close(StreamInternalServerError(_NO_ACCOUNT))
             return
         jid = self._resource(account, request)
@@ -194,18 +200,9 @@ class Opening:
             return
         # What was stored until now it gets from the archive, and not once more at its first presence (§3.2).
         session = self._begin(account, jid, fetches_up_to=self._kernel.ids.sortable())
-        self._stream.bound(jid, [*metadata, *self._kernel.enable_inline(session, request.bind.features)])
+        told = [metadata] if metadata is not None else []
+        self._stream.bound(jid, [*told, *self._kernel.enable_inline(session, request.bind.features)])
         self._holder.resume()
-
-    async def _metadata(self, account: Account) -> list[Element]:
-        """The ends of the archive, at a moment at which nothing more is on its way into it."""
-        archive = self._kernel.services.get(ArchiveService)
-        for _ in range(MAX_LOOKS):
-            newest = account.last_ticket
-            element = await archive.metadata(account)
-            if account.last_ticket == newest:
-                return [element]
-        return []
 
     def _resource(self, account: Account, request: LoginRequest) -> JID:
         """§3.2.1: the client's tag and a part of the server's, which stays the same for an installation."""
@@ -223,7 +220,3 @@ class Opening:
             if self._device_id and session.device_id == self._device_id and session.jid.resource != jid.resource:
                 session.close(StreamConflict("the same client has logged in anew"))
                 self._kernel.end_session(session)
-
-
-def _is_open(account: Account) -> bool:
-    return account.exists and not account.is_disabled

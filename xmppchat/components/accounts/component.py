@@ -255,6 +255,7 @@ class Accounts(Component[AccountsConfig]):
             self.passwords.effort.include({}, imported)
         account.parts[CREDENTIALS] = keys
         account.parts[IMPORTED] = imported
+        account.access += 1
         self.kernel.emit(events.PasswordChanged(account, turn))
 
     def _store_keys(self, account: Account, account_id: int, keys: Credentials, turn: Turn) -> None:

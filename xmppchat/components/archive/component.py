@@ -42,6 +42,7 @@ from pydantic import Field
 
 from xmppchat.components.archive import query, results, store
 from xmppchat.components.archive.conversations import DELETE_MARKS, ReadMarks, conversations
+from xmppchat.components.archive.ends import Ends
 from xmppchat.components.archive.policy import EVERYTHING, judge
 from xmppchat.components.archive.preferences import PREFERENCES
 from xmppchat.components.archive.resends import LostSessions, Window, message_id
@@ -95,12 +96,9 @@ _WILL_BOUNCE: Final = NotArchived("the device it is for is not there: its sender
 class ArchiveConfig(ComponentConfig):
     """Options of message archives."""
 
-    days: int = Field(
-        365, ge=0, le=36_500, description="how long messages are kept, in days; 0: for ever",
-    )
+    days: int = Field(365, ge=0, le=36_500, description="how long messages are kept, in days; 0: for ever")
     messages: int = Field(
-        1_000_000, ge=0, le=1_000_000_000,
-        description="how many messages of an account are kept, the newest; 0: any number",
+        1_000_000, ge=0, le=1_000_000_000, description="how many messages of an account are kept, the newest; 0: all",
     )
 
 
@@ -125,7 +123,8 @@ class Archive(Component[ArchiveConfig]):
         self._roster = self.kernel.services.get(RosterService)
         self._archives = store.Archives(self.kernel.reader)
         self._slots = QuerySlots(self.kernel)
-        self._upkeep = Upkeep(self.kernel)
+        self._ends = Ends(self._archives, self.kernel.gate)
+        self._upkeep = Upkeep(self.kernel, self._ends.deleted)
         self._marks = ReadMarks(self.kernel)
         self._lost = LostSessions()
         self._retractions = Retractions(self.kernel)
@@ -202,13 +201,13 @@ class Archive(Component[ArchiveConfig]):
         crash_point("before-archive")
         number = self.kernel.ids.sortable()
         if content.is_retraction:
-            at = time_of(number)
-            passage.turn.effect(self._retractions.note, account.id, peer.bare, flags, stanza, at)
+            passage.turn.effect(self._retractions.note, account.id, peer.bare, flags, stanza, time_of(number))
         passage.turn.write(None, store.INSERT, {
             "id": number, "account_id": account.id, "flags": flags | store.READABLE if content.is_readable else flags,
-            "peer": peer.bare, "resource": peer.resource, "message_id": message_id(stanza),
-            "stanza": stanza.document,
+            "peer": peer.bare, "resource": peer.resource, "message_id": message_id(stanza), "stanza": stanza.document,
         })  # fmt: skip
+        self._ends.coming(account.id)
+        passage.turn.effect(self._ends.added, account.id, number)
         return Archived(number)
 
     def _is_contact(self, account: Account, jid: JID) -> bool:
@@ -248,8 +247,7 @@ class Archive(Component[ArchiveConfig]):
         account = request.account
         assert account is not None
         async with self._slots.turn_of(session):
-            await self._written()
-            return results.metadata(await self._archives.ends(account.id))
+            return results.metadata((await self._ends.of(account.id))[0])
 
     async def _answer(self, request: IqRequest, session: Session, asked: query.Query) -> Element:
         account = request.account
@@ -303,9 +301,10 @@ class Archive(Component[ArchiveConfig]):
 
     @on(events.SessionEnded)
     def forget(self, event: events.SessionEnded) -> None:
-        """It asks nothing any more; what it sent may come once more."""
+        """It asks nothing; what it sent may come once more. A cut frees it and its window, which know each other."""
         self._lost.ended(event.session, is_good_bye=event.is_good_bye)
         self._slots.forget(event.session)
+        event.session.intake = None
 
     @on(events.AccountDeleted)
     def delete(self, event: events.AccountDeleted) -> None:
@@ -343,21 +342,18 @@ class Archive(Component[ArchiveConfig]):
             before=query.parse_id(before) if before else None if after else store.HIGHEST,
         )
         return [
-            ArchivedMessage(
-                stanza_ids.text_of(row.id), time_of(row.id), Stanza.from_element(parse_stored(row.stanza))
-            )
+            ArchivedMessage(stanza_ids.text_of(row.id), time_of(row.id), Stanza.from_element(parse_stored(row.stanza)))
             for row in page.rows if results.message_text(row) is not None
         ]
 
-    async def metadata(self, account: Account) -> Element:
+    async def metadata(self, account: Account) -> Element | None:
         """See :class:`ArchiveService`."""
-        await self.kernel.gate.committed(account.last_ticket)
-        return results.metadata(await self._archives.ends(account.id))
+        ends, is_known = await self._ends.of(account.id)
+        return results.metadata(ends) if is_known else None
 
     async def last_id(self, account: Account) -> str:
         """See :class:`ArchiveService`."""
-        await self.kernel.gate.committed(self.kernel.gate.last)
-        ends = await self._archives.ends(account.id)
+        ends, _ = await self._ends.of(account.id)
         return "" if ends is None else stanza_ids.text_of(ends[1])
 
     @command("conversations", changes=False)

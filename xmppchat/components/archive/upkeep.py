@@ -7,7 +7,7 @@ one chunk at most. The oldest rows go first, so that no archive ever has a hole 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -53,8 +53,9 @@ class ClockGuard:
 class Upkeep:
     """Deletes rows of archives."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, on_deleted: Callable[[], None] = lambda: None) -> None:
         self._kernel = kernel
+        self._on_deleted = on_deleted  # after each chunk
         self._guard = ClockGuard()
         self._gone: deque[int] = deque()
         self._is_removing = False
@@ -122,5 +123,6 @@ class Upkeep:
             turn = self._kernel.new_turn()
             turn.write(None, statement, {"up_to": rows[-1][0], **parameters})
             await self._kernel.settled(turn)
+            self._on_deleted()
             deleted += len(rows)
         return deleted
