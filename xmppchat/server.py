@@ -26,7 +26,7 @@ from xmppchat.core.runtime import Clock, SystemClock
 from xmppchat.core.services import AccountService, DeviceService, ReloadService
 from xmppchat.core.tables import DeclarationError
 from xmppchat.network import certificate_findings
-from xmppchat.network.admission import LOOPBACK, Admission
+from xmppchat.network.admission import Admission
 from xmppchat.network.certificates import CertificateFault, CertificateFiles
 from xmppchat.network.component_port import ComponentPort
 from xmppchat.network.connections import Connections
@@ -265,7 +265,7 @@ def _admission_limits(limits: Limits) -> dict[str, Any]:
         # Strangers never take more than a fifth of the descriptors.
         "total": max(100, min(descriptors, 1_000_000) // 5),
         "members": limits.authenticated_per_address, "rate": limits.connection_rate,
-        "burst": limits.connection_burst, "exempt": LOOPBACK,
+        "burst": limits.connection_burst, "exempt": limits.exempt_networks,
     }  # fmt: skip
 
 

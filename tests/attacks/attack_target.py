@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from attack_client import Attacker, Place
@@ -18,14 +19,16 @@ PASSWORD = "correct horse battery staple"
 
 
 class Target(LiveServer):
-    """xmppchat with two hosts and the given limits profile, logging everything it ever logs."""
+    """xmppchat with two hosts and the given limits profile, logging everything it ever logs; who guesses is told at
+    once, for the tests' time."""
 
     def __init__(
-        self, directory: Path, certificates: Certificates, other: Certificates, profile: str
+        self, directory: Path, certificates: Certificates, other: Certificates, profile: str, storage_url: str = ""
     ) -> None:
         super().__init__(directory, certificates, domain=A, environment={"PYTHONASYNCIODEBUG": ""})
         self._other = other
         self._profile = profile
+        self._storage_url = storage_url
         self.component_secret = ""
 
     def prepare(self) -> None:
@@ -34,11 +37,15 @@ class Target(LiveServer):
         config = self.config_file.read_text()
         host = f'[hosts."{A}"]\n'
         assert host in config
-        self.config_file.write_text(config.replace(host, f'{host}admins = ["{ADMIN}"]\n'))
+        config = config.replace(host, f'{host}admins = ["{ADMIN}"]\n')
+        if self._storage_url:
+            without = re.sub(r"(?m)^\[storage\]\n(.+\n)*", "", config)
+            config = f'{without}\n[storage]\nurl = "{self._storage_url}"\n'
+        self.config_file.write_text(config)
         with self.config_file.open("a") as file:
             file.write(
                 f'\n[hosts."{B}"]\ncertificate = "{self._other.chain}"\nkey = "{self._other.key}"\n'
-                f'[limits]\nprofile = "{self._profile}"\n[logging]\nlevel = "debug"\n'
+                f'[limits]\nprofile = "{self._profile}"\nauth_failure_delay = 0\n[logging]\nlevel = "debug"\n'
             )
         self.component_secret = self.add_component(GATEWAY)
 
@@ -70,3 +77,10 @@ class Target(LiveServer):
 def scale(small: int, large: int) -> int:
     """How often something is repeated: `large` where XMPPCHAT_SOAK is set (minutes, not seconds)."""
     return large if os.environ.get("XMPPCHAT_SOAK") else small
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Write `new` for `old`, which stands there, into a file."""
+    text = path.read_text()
+    assert old in text, f"{old!r} is not in {path}"
+    path.write_text(text.replace(old, new))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from attack_target import A, B, Target
+from attack_target import A, B, Target, edit
 from live_server import Certificates, make_certificates
 from observation import Process, stopwatch
+from peers.postgresql import Postgresql
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +33,23 @@ def target(
         yield server
 
 
+@pytest.fixture(params=["sqlite", "postgresql"], scope="module")
+def stored(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, hosts: tuple[Certificates, Certificates]
+) -> Iterator[Target]:
+    """A server for each kind of database, on which an invitation makes an account."""
+    url = ""
+    if request.param == "postgresql":
+        server: Postgresql = request.getfixturevalue("postgresql")
+        url = server.url(server.new_database(), port=server.port)
+    with Target(tmp_path_factory.mktemp(request.param), *hosts, "test", url) as made:
+        edit(made.config_file, 'mode = "closed"', 'mode = "invite"')
+        made.restart()
+        for user in ("romeo", "juliet"):
+            made.add(f"{user}@{A}")
+        yield made
+
+
 @pytest.fixture(scope="session")
 def guarded(
     tmp_path_factory: pytest.TempPathFactory, hosts: tuple[Certificates, Certificates]
@@ -46,7 +64,7 @@ def guarded(
 def _clean_log(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever a test does, the server lives on and its log holds no exception that nobody meant."""
     yield
-    for name in ("target", "guarded"):
+    for name in ("target", "guarded", "stored"):
         if name in request.fixturenames:
             server: Target = request.getfixturevalue(name)
             assert Process(server.pid).is_alive

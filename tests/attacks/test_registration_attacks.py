@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from attack_client import Attacker
-from attack_target import A, Target
+from attack_target import ADMIN, A, Target
 from live_server import Certificates
 
 PREAUTH = "<iq type='set' id='{id}'><preauth xmlns='urn:xmpp:pars:0' token='{token}'/></iq>"
@@ -91,6 +91,25 @@ def test_fifty_parallel_redemptions_of_one_invitation(open_server: Open) -> None
     listed = json.loads(server.run("user", "list", "--json", "--config", str(server.config_file)))
     assert len(listed) == 1
     assert token not in server.log()
+
+
+def test_nobody_registers_as_an_admin(open_server: Open) -> None:
+    """V-30: the configuration names an admin who has no account yet; a stranger asks for exactly that name."""
+    server = open_server("open")
+    name = ADMIN.partition("@")[0]
+    invited = json.loads(server.run("invite", "--json", "--config", str(server.config_file)))
+    token = invited["uri"].partition("preauth=")[2]
+    for spelling in (name, name.upper(), "".join(chr(ord(letter) + 0xFEE0) for letter in name)):  # full-width letters
+        with server.connect().secure() as client:
+            assert b"conflict" in ask(client, MAKE.format(id="r", name=spelling), "r")
+            assert b"type='result'" in ask(client, PREAUTH.format(id="p", token=token), "p")
+            assert b"conflict" in ask(client, MAKE.format(id="s", name=spelling), "s")
+    assert json.loads(server.run("user", "list", "--json", "--config", str(server.config_file))) == []
+    named = json.loads(server.run("invite", "--user", name, "--json", "--config", str(server.config_file)))
+    with server.connect(source="127.0.66.1").secure() as client:
+        token = named["uri"].partition("preauth=")[2]
+        assert b"type='result'" in ask(client, PREAUTH.format(id="p", token=token), "p")
+        assert b"type='result'" in ask(client, MAKE.format(id="r", name=name), "r")
 
 
 def test_guessing_invitations(open_server: Open) -> None:

@@ -176,6 +176,18 @@ def test_limits_for_trials(cli: Any, config: Path) -> None:
     assert "warning: limits.profile is 'benchmark'" in cli.done("check")
 
 
+def test_admins_without_an_account(cli: Any, config: Path) -> None:
+    edit(config, '# admins = ["admin@chat.example"]', 'admins = ["boss@chat.example", "a@elsewhere.example"]')
+    warning = "warning: boss@chat.example is an admin by the configuration, and has no account"
+    assert f"{warning}: `xmppchat user add boss@chat.example` makes it\n" in cli.done("check")
+    cli.done("user", "add", "romeo@chat.example", "--password-stdin", stdin="secret\n")
+    assert warning in cli.done("check")
+    cli.done("user", "add", "boss@chat.example", "--password-stdin", stdin="secret\n")
+    out = cli.done("check")
+    assert "is an admin" not in out
+    assert "elsewhere" not in out
+
+
 def test_in_json(cli: Any, config: Path) -> None:
     found = json.loads(cli.done("check", "--json"))
     assert list(found) == ["check"]
@@ -230,7 +242,7 @@ def on_postgresql(config: Path, postgresql: Postgresql) -> tuple[Path, str]:
 
 
 def test_a_postgresql(cli: Any, on_postgresql: tuple[Path, str], postgresql: Postgresql) -> None:
-    _, name = on_postgresql
+    config, name = on_postgresql
     version = postgresql.sql(name, "SHOW server_version").split()[0]
     where = re.escape(f"postgresql://keyed@127.0.0.1:{postgresql.port}/{name} (PostgreSQL {version})")
     out = cli.done("check")
@@ -238,6 +250,10 @@ def test_a_postgresql(cli: Any, on_postgresql: tuple[Path, str], postgresql: Pos
     assert postgresql.sql(name, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "0"
     cli.done("user", "list")
     assert re.search(f"ok: {where}: can be opened\n", cli.done("check"))
+    edit(config, '# admins = ["admin@chat.example"]', 'admins = ["boss@chat.example"]')
+    assert "`xmppchat user add boss@chat.example` makes it" in cli.done("check")
+    cli.done("user", "add", "boss@chat.example", "--password-stdin", stdin="secret\n")
+    assert "boss" not in cli.done("check")
     postgresql.sql(name, "UPDATE alembic_version SET version_num = '9999'")
     result = cli("check")
     assert (result.status, "written by a newer version" in result.out) == (1, True)

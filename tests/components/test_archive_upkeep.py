@@ -6,7 +6,8 @@ import pytest
 from archive_support import JULIET, NURSE, ROMEO, accounts, archive, ask, connected, page, rows
 
 from xmppchat.components.archive import resends, store
-from xmppchat.components.archive.upkeep import DAY, ClockGuard, Upkeep
+from xmppchat.components.archive.upkeep import Upkeep
+from xmppchat.core.clock_guard import DAY, ClockGuard
 from xmppchat.core.services import ArchiveService
 from xmppchat.jid import JID
 from xmppchat.protocol.namespaces import NS

@@ -171,6 +171,26 @@ def test_an_admin_names_nobody_of_another_host(spec: CommandSpec) -> None:
         assert isinstance(caught.value.error, Forbidden)
 
 
+@pytest.mark.parametrize("spec", NAMING, ids=lambda spec: spec.name)
+async def test_an_admin_of_one_host_changes_no_admin_of_another(hosts: Hosts, spec: CommandSpec) -> None:
+    """Whoever may set the password of an admin of B is an admin of B."""
+    account = await hosts.kernel.directory.get(JID.parse(f"alice@{A}"))
+    alice = Caller(f"alice@{A}", frozenset({A}), account, A, superiors=frozenset({f"both@{A}"}))
+    if spec.changes:
+        with pytest.raises(CommandError, match="admin of other hosts"):
+            permitted(spec, arguments(spec, f"both@{A}"), alice)
+    else:
+        assert permitted(spec, arguments(spec, f"both@{A}"), alice)
+
+
+async def test_the_password_of_an_admin_of_all_hosts_is_not_for_an_admin_of_one(hosts: Hosts) -> None:
+    alice = await hosts.log_in(f"alice@{A}")
+    values = {"accountjid": (f"both@{A}",), "password": ("mine now",)}
+    assert status(await run(alice, f"{NS.ADMIN}#change-user-password", values)) == "forbidden"
+    values["accountjid"] = (f"romeo@{A}",)
+    assert status(await run(alice, f"{NS.ADMIN}#change-user-password", values)) == "completed"
+
+
 def test_many_commands_name_accounts() -> None:
     assert len(NAMING) >= 8
 

@@ -19,8 +19,8 @@ Start = Callable[..., Coroutine[Any, Any, MemoryDriver]]
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     drivers: list[MemoryDriver] = []
 
-    async def start(**limits: Any) -> MemoryDriver:
-        driver = MemoryDriver(tmp_path, limits=Limits(profile="test", **limits))
+    async def start(register: dict[str, str] | None = None, **limits: Any) -> MemoryDriver:
+        driver = MemoryDriver(tmp_path, limits=Limits(profile="test", **limits), register=register or {})
         drivers.append(driver)
         await driver.start()
         for name in ("romeo", "juliet", "nurse", "paris", "tybalt"):
@@ -88,6 +88,88 @@ async def test_whitespace_is_dear(start: Start) -> None:
     await driver.advance(4)
     await driver.settle([romeo])
     assert await pong(driver, romeo)
+
+
+# --- excess -----------------------------------------------------------------------------------------------------------
+
+async def excess(driver: MemoryDriver, client: MemoryClient, stanza: str, seconds: int) -> None:
+    """Sends far too much, all the time, as far as it is read."""
+    for _ in range(seconds // 10):
+        if not client.is_closed:
+            client.write(stanza * 60)
+        await driver.settle([client])
+        await driver.advance(10)
+        await driver.settle([client])
+
+
+@pytest.mark.parametrize("limits", [
+    {"session_stanza_rate": 2, "session_stanza_burst": 5}, {"account_message_rate": 2, "account_message_burst": 5},
+])
+async def test_who_does_not_listen_for_half_a_minute_is_sent_away(start: Start, limits: dict[str, int]) -> None:
+    driver = await start(**limits)
+    romeo, juliet = await log_in(driver, "romeo"), await log_in(driver, "juliet")
+    await excess(driver, romeo, "<message to='juliet@chat.example'><body>x</body></message>", 120)
+    assert romeo.is_closed
+    assert romeo.inbox[-1].find("resource-constraint", "urn:ietf:params:xml:ns:xmpp-streams") is not None
+    assert fired(driver)["sustained_excess"] == 1
+    assert await pong(driver, juliet)
+
+
+async def test_who_sends_many_bytes_is_only_slowed_down(start: Start) -> None:
+    driver = await start(session_byte_rate=50, session_byte_burst=500)
+    romeo = await log_in(driver, "romeo")
+    await excess(driver, romeo, "<message to='juliet@chat.example'><body>x</body></message>", 300)
+    assert not romeo.is_closed
+    assert fired(driver)["sustained_excess"] == 0
+
+
+async def test_one_burst_is_no_excess_however_long_it_lasts(start: Start) -> None:
+    """Who was away and has much to tell waits, then goes on."""
+    driver = await start(session_stanza_rate=1, session_stanza_burst=5)
+    romeo = await log_in(driver, "romeo")
+    romeo.write("<message to='juliet@chat.example'><body>x</body></message>" * 100)
+    await driver.settle([romeo])
+    for _ in range(20):
+        romeo.write("<presence/>")
+        await driver.settle([romeo])
+        await driver.advance(10)
+        await driver.settle([romeo])
+    assert not romeo.is_closed
+    assert fired(driver)["sustained_excess"] == 0
+
+
+# --- fan-out ----------------------------------------------------------------------------------------------------------
+
+async def friends(driver: MemoryDriver, *names: str) -> list[MemoryClient]:
+    """Clients of which the first is the contact of all others, and they are its."""
+    clients = [await log_in(driver, name) for name in names]
+    for kind in ("subscribe", "subscribed"):
+        for other, client in zip(names[1:], clients[1:], strict=True):
+            clients[0].write(f"<presence type='{kind}' to='{other}@chat.example'/>")
+            client.write(f"<presence type='{kind}' to='{names[0]}@chat.example'/>")
+            await driver.settle(clients)
+    return clients
+
+
+async def test_what_a_presence_becomes_is_on_its_senders_account(start: Start) -> None:
+    """V-44: with three contacts each costs three; who has caused too much is read later, and its messages too."""
+    driver = await start(account_fan_out_rate=1, account_fan_out_burst=30)
+    romeo, *others = await friends(driver, "romeo", "juliet", "nurse", "paris")
+    romeo.write("<presence/>")  # three, and as many probes
+    await driver.settle([romeo])
+    for _ in range(8):
+        assert await pong(driver, romeo)
+        romeo.write("<presence><show>away</show></presence>")
+        await driver.settle([romeo])
+    assert await pong(driver, others[0]), "who is told pays nothing"
+    for _ in range(2):
+        romeo.write("<presence/>")
+    await driver.settle([romeo])
+    assert not await pong(driver, romeo)
+    assert fired(driver)["account_fan_out_rate"] >= 1
+    await driver.advance(10)
+    await driver.settle([romeo])
+    assert any(element.get("id") == "p" for element in romeo.inbox), "nothing is lost"
 
 
 # --- silence ----------------------------------------------------------------------------------------------------------
@@ -195,3 +277,40 @@ async def test_who_leaves_and_comes_back_is_still_counted(start: Start) -> None:
     romeo = await log_in(driver, "romeo")
     assert await write_to(driver, romeo, "nurse") == ["wait policy-violation"]
 
+
+
+@pytest.mark.parametrize(("mode", "is_limited"), [("open", True), ("invite", False), ("closed", False)])
+async def test_new_accounts_begin_with_fewer(start: Start, mode: str, is_limited: bool) -> None:
+    """V-40: where anybody may register, an account of a day writes to so many strangers in an hour."""
+    driver = await start(register={"mode": mode}, new_recipients_on_first_day=2)
+    romeo = await log_in(driver, "romeo")
+    assert await write_to(driver, romeo, "juliet", "nurse") == []
+    assert (await write_to(driver, romeo, "paris") == ["wait policy-violation"]) is is_limited
+    assert await write_to(driver, romeo, "juliet", "nurse", "juliet") == [], "whom one knows already is free"
+    assert fired(driver)["new_recipients_on_first_day"] == int(is_limited)
+    await driver.advance(1_800)
+    assert await write_to(driver, romeo, "paris") == []
+    await driver.advance(86_400)
+    assert await write_to(driver, romeo, "tybalt", "romeo2", "romeo3", "romeo4", kind="subscribe") == [], "grown up"
+
+
+async def test_what_is_refused_to_a_new_account_costs_it_nothing(start: Start) -> None:
+    """Neither of the two limits: of the minute's two one is left when the first day is over."""
+    driver = await start(register={"mode": "open"}, new_recipients_on_first_day=1, new_recipients_per_minute=2)
+    romeo = await log_in(driver, "romeo")
+    assert await write_to(driver, romeo, "juliet") == []
+    for _ in range(5):
+        assert await write_to(driver, romeo, "nurse") == ["wait policy-violation"]
+    assert fired(driver)["new_recipients_per_minute"] == 0
+    driver.clock._start += 86_400_000
+    assert await write_to(driver, romeo, "paris") == []
+    assert fired(driver)["new_recipients_on_first_day"] == 5
+
+
+async def test_how_old_an_account_is_survives_a_restart(start: Start) -> None:
+    driver = await start(register={"mode": "open"}, new_recipients_on_first_day=1)
+    await driver.stop()
+    driver.clock._start += 86_400_000 + 1
+    await driver.start()
+    romeo = await log_in(driver, "romeo")
+    assert await write_to(driver, romeo, "juliet", "nurse", "paris") == []

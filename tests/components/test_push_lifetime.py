@@ -77,6 +77,7 @@ async def test_what_may_be_enabled(
     answer = await ask(phone, f"<enable xmlns='urn:xmpp:push:0' {attributes}>{inner}</enable>")
     assert condition(answer) == wanted
     assert len(await nodes(driver)) == (not wanted)
+    assert driver.server.kernel.limit_counters.counts["push_bytes"] == (wanted == "policy-violation")
 
 
 async def test_others_enable_nothing(driver: MemoryDriver, phone: MemoryClient) -> None:

@@ -146,6 +146,7 @@ async def test_sixteen_failures_in_a_row_end_it_until_the_next_day(
     for _ in range(30):
         count += len(await app.nodes(4_400))
     assert count == 16
+    assert driver.server.kernel.limit_counters.counts["push_errors"] == 1
     shown = await row(driver)
     assert "too many errors in a row" in shown["state"]
     assert shown["next try"] == "-"

@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
+from xmppchat.core.callers import Caller
 from xmppchat.core.limits import Limits
+from xmppchat.core.services import InvitationService
+from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
+from xmppchat.protocol.errors import NotAllowed
 from xmppchat.testing.memory import MemoryClient, MemoryDriver
 from xmppchat.testing.wire_client import ClientFailure
 
@@ -198,3 +202,94 @@ async def test_an_account_is_removed_by_its_owner(start: Start) -> None:
     await (await connected(driver)).log_in("juliet", "secret", "x")
     rows = await driver.server.execute("user list", {})
     assert [row["account"] for row in rows] == ["juliet@chat.example"]  # type: ignore[attr-defined]
+
+
+async def test_what_is_registered_and_removed_is_logged(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who, from where and by whose invitation; nothing of the password."""
+    driver = await start(register={"mode": "open"})
+    await driver.create_account("romeo", "secret")
+    assert await make(await connected(driver, "192.0.2.7"), "nurse") == ""
+    assert await make(await invited(driver, contact="romeo@chat.example"), "juliet") == ""
+    assert await make(await connected(driver, "192.0.2.7"), "nurse") == "conflict"
+    client = await connected(driver)
+    await client.log_in("nurse", "top secret", "x")
+    await client.request("set", "<query xmlns='jabber:iq:register'><remove/></query>")
+    await driver.settle([])
+    output = capsys.readouterr().out
+    lines = [line.partition("]")[2].split() for line in output.splitlines() if "account re" in line]
+    assert [" ".join(sorted(line)) for line in lines] == [
+        "account account=nurse@chat.example invited_by= peer=192.0.2.7 registered",
+        "account account=juliet@chat.example invited_by=romeo@chat.example peer=192.0.2.1 registered",
+        "account account=nurse@chat.example by its owner removed",
+    ]
+    assert "top secret" not in output
+
+
+async def test_the_admin_is_told_of_mixed_scripts(start: Start) -> None:
+    driver = await start()
+    added = await driver.server.execute("user add", {"jid": "раypal@chat.example", "password": "secret"})
+    assert "several scripts" in added["note"]  # type: ignore[index]
+
+
+# --- names that the configuration makes admins of ------------------------------------------------------------------
+
+ADMIN, OTHER = "capulet@chat.example", "montague@chat.example"
+ADMINS = {"chat.example": (ADMIN, OTHER)}
+
+
+async def showing(driver: MemoryDriver, token: str) -> MemoryClient:
+    """A client that has shown an invitation."""
+    client = await connected(driver)
+    shown = await client.request("set", f"<preauth xmlns='urn:xmpp:pars:0' token='{token}'/>")
+    assert condition(shown) == ""
+    return client
+
+
+async def invited(driver: MemoryDriver, **arguments: object) -> MemoryClient:
+    """A client that has shown a new invitation of the command line."""
+    answer: Any = await driver.server.execute("invite", arguments)
+    return await showing(driver, str(answer["uri"]).partition("preauth=")[2].partition(";")[0])
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+async def test_nobody_takes_the_address_of_an_admin(start: Start, is_used: bool) -> None:
+    """V-30: neither before it has an account nor after it had one; and the answer is that of a name that is taken."""
+    driver = await start(register={"mode": "open"}, admins=ADMINS)
+    await driver.create_account("romeo", "secret")
+    local = ADMIN.partition("@")[0]
+    if is_used:
+        await driver.create_account(local, "secret")
+        await driver.server.execute("user delete", {"jid": ADMIN})
+        await driver.server.execute("user forget", {"jid": ADMIN})
+    query = "<query xmlns='jabber:iq:register'><username>{}</username><password>top secret</password></query>"
+    answers = [await (await connected(driver)).request("set", query.format(name)) for name in (local, "romeo")]
+    assert len({next(answer.elements()).to_xml() for answer in answers}) == 1
+    for client in (await invited(driver), await invited(driver, contact="romeo@chat.example")):
+        assert await make(client, local) == "conflict"
+        assert await make(client, local.upper()) == "conflict"
+    assert await make(await connected(driver), local.replace("a", "\u00e4", 1)) == "", "another name"
+
+
+async def test_an_invitation_of_the_operator_may_name_an_admin(start: Start) -> None:
+    driver = await start(register={"mode": "invite"}, admins=ADMINS)
+    local = ADMIN.partition("@")[0]
+    assert await make(await invited(driver, user=local), local) == ""
+
+
+async def test_who_looks_like_an_admin_is_refused(start: Start) -> None:
+    driver = await start(register={"mode": "open"}, admins={"chat.example": ["coco@chat.example"]})
+    assert await make(await connected(driver), "\u0441\u043e\u0441\u043e") == "conflict"
+
+
+async def test_an_admin_invites_no_other_admin(start: Start) -> None:
+    """Only who has the machine makes admins: an invitation by an ad-hoc command names none, and keeps no such name."""
+    driver = await start(register={"mode": "invite"}, admins=ADMINS)
+    await driver.create_account(ADMIN.partition("@")[0], "secret")
+    account = await driver.server.kernel.directory.get(JID.parse(ADMIN))
+    caller = Caller(ADMIN, frozenset({"chat.example"}), account, "chat.example", is_operator=True)
+    component: Any = driver.server.kernel.services.get(InvitationService)
+    for with_contact in (False, True):
+        with pytest.raises(NotAllowed, match="xmppchat invite --user"):
+            await component.invite_to_account(caller, OTHER.partition("@")[0], with_contact)
+    assert not await component.is_reserved(JID.parse(OTHER))
+    assert await component.invite_to_account(caller, "romeo")

@@ -12,7 +12,7 @@ from disk_support import SlowDisk, until
 from stream_management_support import SM, ids, log_in, message, names, resume
 
 from xmppchat.components.stream_management import component as module
-from xmppchat.components.stream_management import restart
+from xmppchat.components.stream_management import restart, store
 from xmppchat.components.stream_management.component import StreamManagement
 from xmppchat.components.stream_management.managed import Managed
 from xmppchat.components.stream_management.waiting import SESSION_BYTES
@@ -210,3 +210,22 @@ async def test_many_sessions_are_saved_and_come_back_a_few_at_a_time(
             assert ids(client) == ["m1"]
     finally:
         await again.stop()
+
+
+async def test_a_clock_that_jumps_forgets_no_counts(driver: MemoryDriver) -> None:
+    romeo, _ = await log_in(driver, "romeo")
+    await driver.create_account("juliet", "secret")
+    romeo.write(message(JULIET, "m1"))
+    await driver.settle([])
+    await romeo.close()
+    await driver.settle([])
+    manager, reader = manager_of(driver), driver.server.kernel.reader
+    await manager.clean()
+    driver.clock._start += 9 * 86_400_000  # the wall clock alone
+    await manager.clean()
+    await driver.settle([])
+    assert len(await store.older(reader, 2**62)) == 1
+    driver.clock._seconds += 86_401
+    await manager.clean()
+    await driver.settle([])
+    assert await store.older(reader, 2**62) == [], "it has been that date for a day: it is believed"

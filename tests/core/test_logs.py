@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from xmppchat.core import logs
+from xmppchat.core import log_rate, logs
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +93,70 @@ def test_configuring_twice_logs_once(capsys: pytest.CaptureFixture[str]) -> None
     logs.configure("info", "json")
     logging.getLogger("library").warning("once")
     assert len(records(capsys)) == 1
+
+
+# --- how many -----------------------------------------------------------------------------------------------------
+
+class Seconds:
+    """A clock for the rate of records."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(log_rate.LogRate.__init__, "__defaults__", (lambda: self.now,))
+
+
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> Seconds:
+    return Seconds(monkeypatch)
+
+
+@pytest.mark.parametrize("whose", ["ours", "a library's"])
+def test_one_kind_of_record_does_not_fill_the_disk(
+    capsys: pytest.CaptureFixture[str], seconds: Seconds, whose: str
+) -> None:
+    """Limit 54: ten a second of each kind; how many more there were stands in one record of the next second."""
+    logs.configure("info", "json")
+    log = structlog.get_logger("x")
+    for number in range(1_000):
+        if whose == "ours":
+            log.info("login failed", peer=f"192.0.2.{number}")
+        else:
+            logging.getLogger("library").warning("number %d", number)
+    log.info("another kind")
+    found = records(capsys)
+    assert len(found) == 11
+    assert found[-1]["event"] == "another kind"
+    seconds.now += 1
+    log.info("another kind")
+    summary, last = records(capsys)
+    of = "login failed" if whose == "ours" else "library"
+    assert (summary["event"], summary["of"], summary["number"]) == ("records left out", of, 990)
+    assert summary["level"] == "warning"
+    assert last["event"] == "another kind"
+    log.info("login failed")
+    assert [record["event"] for record in records(capsys)] == ["login failed"], "told once"
+
+
+def test_debugging_is_not_limited(capsys: pytest.CaptureFixture[str], seconds: Seconds) -> None:
+    logs.configure("debug", "json")
+    for _ in range(100):
+        structlog.get_logger("x").debug("received")
+    assert len(records(capsys)) == 100
+
+
+def test_kinds_without_end_are_one(seconds: Seconds) -> None:
+    rate = log_rate.LogRate()
+    admitted = [rate.admits(f"kind {number}") for number in range(log_rate.MAX_KINDS * 3)]
+    assert admitted.count(True) == log_rate.MAX_KINDS + log_rate.PER_SECOND
+    assert len(rate._counts) <= log_rate.MAX_KINDS + 1
+    seconds.now += 1
+    assert list(rate.left_out()) == [("…", 2 * log_rate.MAX_KINDS - log_rate.PER_SECOND)]
+
+
+def test_a_summary_forges_nothing(capsys: pytest.CaptureFixture[str], seconds: Seconds) -> None:
+    logs.configure("info", "console")
+    for _ in range(20):
+        logging.getLogger("a\nb").warning("x")
+    seconds.now += 1
+    logging.getLogger("c").warning("y")
+    assert len(capsys.readouterr().err.splitlines()) == 12

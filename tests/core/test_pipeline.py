@@ -13,7 +13,15 @@ from xmppchat.components import BUILTIN
 from xmppchat.components.archive import Archive
 from xmppchat.core.account import Account, AccountPart
 from xmppchat.core.commit_gate import CommitGate, Write
-from xmppchat.core.component import INBOUND, OUTBOUND, Component, ComponentConfig, Stage, StageDeclaration, stage
+from xmppchat.core.component import (
+    INBOUND,
+    OUTBOUND,
+    Component,
+    ComponentConfig,
+    Stage,
+    stage,
+)
+from xmppchat.core.declarations import StageDeclaration
 from xmppchat.core.pipeline import Archived, Discard, NotArchived, Passage, Pipeline, Refuse
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID

@@ -185,3 +185,21 @@ def test_limits_change_for_those_who_come() -> None:
     assert admission.enter("192.0.2.1") is not None
     admission.set_limits(exempt=("0.0.0.0/0",))
     assert all(admission.enter("192.0.2.1") is not None for _ in range(50))
+
+
+def test_who_is_refused_for_others_is_counted_by_the_name_of_the_limit() -> None:
+    refused: list[str] = []
+    admission = Admission(per_network=1, total=2, now=Clock(), refused=refused.append)
+    enter(admission, "2001:db8:1:1::1")
+    assert admission.enter("2001:db8:1:2::1") is None
+    enter(admission, "2001:db8:2::1")
+    assert admission.enter("2001:db8:3::1") is None
+    assert refused == ["connections_per_network", "connections_in_all"]
+
+
+def test_listed_networks_are_exempt() -> None:
+    admission = Admission(per_address=1, per_network=1, total=1, exempt=["192.0.2.0/24", "2001:db8::/32"], now=Clock())
+    for address in ("192.0.2.7", "2001:db8:ffff::1"):
+        assert all(admission.enter(address) is not None for _ in range(50))
+    assert admission.enter("127.0.0.1") is not None
+    assert admission.enter("127.0.0.1") is None, "the loopback is one of them only by default"

@@ -27,9 +27,13 @@ network_settings = {{ nagle = false }}  -- its default costs 40 ms a connection
 c2s_require_encryption = true
 modules_enabled = {{ "roster", "saslauth", "carbons", "csi_simple", "smacks", "tls", "ping", "register_ibr",
   "user_account_management", "disco", "offline", "posix", "admin_adhoc", "announce", "blocklist", "lastactivity",
-  "mam", "private", "server_contact_info", "time", "vcard", "version" }}
+  "invites", "invites_adhoc", "invites_register", "mam", "private", "server_contact_info", "time", "vcard", "version" }}
 archive_expires_after = "never"
-contact_info = {{ abuse = {{ "xmpp:abuse@{domain}" }}, admin = {{ "xmpp:abuse@{domain}" }} }}
+contact_info = {{ abuse = {{ "xmpp:abuse@{domain}" }},
+  admin = {{ "xmpp:abuse@{domain}", "mailto:admin@example.org" }} }}
+allow_user_invites = true
+registration_invite_only = false
+disco_items = {{ {{ "rooms.chat.example", "Rooms" }}, {{ "gateway.example.org" }} }}
 modules_disabled = {{ "s2s", "limits" }}
 ssl = {{ certificate = "{certificate}", key = "{key}" }}
 admins = {{ {admins} }}

@@ -375,3 +375,36 @@ def test_no_bytes_make_a_stream_raise(data: bytes, phase: Phase, cuts: list[int]
     driver.feed(*cut(data, cuts))
     driver.feed(d.CLOSE, d.MESSAGE, header())
     assert driver.error != "open" or driver.stream.phase in {Phase.OPENING, Phase.AUTHENTICATING, *SETUP}
+
+
+# --- what came before a fault -----------------------------------------------------------------------------------------
+
+FAULTS = {
+    "not well-formed": (b"<message id='3'><body>x</wrong></message>", "not-well-formed"),
+    "restricted": (b"<message id='3'><!-- x --></message>", "restricted-xml"),
+    "too deep": (b"<message id='3'>" + b"<a>" * 100, "policy-violation"),
+    "not expected": (b"<nonsense xmlns='urn:x'/><message id='3'/>", "unsupported-stanza-type"),
+    "no UTF-8": (b"<message id='3'>\xff</message>", "not-well-formed"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@given(positions=st.sets(st.integers(1, 300), max_size=8))
+@settings(max_examples=30)
+def test_what_was_complete_before_a_fault_is_dealt_with(name: str, positions: set[int]) -> None:
+    """In whatever pieces it comes: two stanzas, then the error, and nothing of what comes behind."""
+    fault, condition = FAULTS[name]
+    data = b"<message id='1'/><presence id='2'/>" + fault + b"<message id='4'/>"
+    stream = bound()
+    before = len(stream.events)
+    stream.feed(*cut(data, positions))
+    found = [event.element.get("id") for event in stream.events[before:] if isinstance(event, StanzaReceived)]
+    assert found == ["1", "2"]
+    assert stream.error == condition
+
+
+def test_of_two_faults_the_first_is_told() -> None:
+    stream = bound().feed(b"<message id='1'/><nonsense xmlns='urn:x'/><message id='2'/><message></wrong>")
+    assert stream.error == "unsupported-stanza-type"
+    ids = [event.element.get("id") for event in stream.events if isinstance(event, StanzaReceived)]
+    assert ids == ["1"]

@@ -13,11 +13,23 @@ import trustme
 from peers.postgresql import Postgresql
 from peers.prosody import Prosody, is_installed
 
+from xmppchat.core.limits import Limits
 from xmppchat.testing.memory import MemoryDriver
 from xmppchat.testing.runner import ADMINS
 from xmppchat.testing.tcp import OwnTcpDriver
 
 DOMAIN = "chat.example"
+#: How our servers are configured; `peers/prosody.py` says the same to Prosody.
+OPTIONS: dict[str, Any] = {
+    "admins": {DOMAIN: [f"{name}@{DOMAIN}" for name in ADMINS]},
+    "limits": Limits(profile="test", new_recipients_per_minute=10),
+    "register": {"mode": "open"},
+    "disco": {"items": {"rooms.chat.example": "Rooms", "gateway.example.org": ""}},
+    "contact_addresses": {
+        "abuse": [f"xmpp:abuse@{DOMAIN}"], "admin": [f"xmpp:abuse@{DOMAIN}", "mailto:admin@example.org"],
+        "external_status": ["https://status.example.org/outage.json"],
+    },
+}
 
 
 @pytest.fixture(scope="session")
@@ -37,15 +49,14 @@ async def driver(
 ) -> AsyncIterator[Any]:
     directory = tmp_path_factory.mktemp(request.param)
     made: Any
-    admins = {DOMAIN: [f"{name}@{DOMAIN}" for name in ADMINS]}
     if request.param == "memory":
-        made = MemoryDriver(directory, DOMAIN, admins=admins, register={"mode": "open"})
+        made = MemoryDriver(directory, DOMAIN, **OPTIONS)
     elif request.param == "postgresql":
         server: Postgresql = request.getfixturevalue("postgresql")
         url = server.url(server.new_database())
-        made = MemoryDriver(directory, DOMAIN, admins=admins, storage_url=url, register={"mode": "open"})
+        made = MemoryDriver(directory, DOMAIN, storage_url=url, **OPTIONS)
     elif request.param in ("tcp", "tls"):
-        made = OwnTcpDriver(directory, *certificate, DOMAIN, is_direct=request.param == "tls")
+        made = OwnTcpDriver(directory, *certificate, DOMAIN, is_direct=request.param == "tls", **OPTIONS)
     else:
         if not is_installed():
             missing = "there is no Prosody here (Debian: apt-get install prosody)"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
-from xmppchat.cli import environment, findings, probe
+from xmppchat.cli import check_admins, environment, findings, probe
 from xmppchat.cli.findings import ERROR, OK, WARNING, Line
 from xmppchat.cli.probe import ProbeFailed
 from xmppchat.core.config import ServerConfig
@@ -57,6 +57,7 @@ def find(config: ServerConfig, at: str = "") -> Iterator[Line]:
         is_running = False
         yield Line(ERROR, str(error))
     yield from _database(config.storage.full_url, is_running=is_running)
+    yield from check_admins.find(config)
     yield from _ports(config, is_running=is_running)
     if is_running:
         yield from asyncio.run(_presented(config, at))

@@ -14,7 +14,11 @@ from xmppchat.core.commands import CommandSpec, ParameterSpec, command_specs
 from xmppchat.core.component import Component
 from xmppchat.jid import JID
 
-_GROUPS = {"user": "Accounts: add, list, disable, delete them."}
+_GROUPS = {
+    "user": "Accounts: add, list, disable, delete them.",
+    "archive": "Archives of messages: how large they are, who wrote to whom when.",
+    "report": "Reports of spam and abuse that users sent.",
+}
 
 
 def add(app: typer.Typer, classes: Iterable[type[Component[Any]]]) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import ssl
 from typing import Any
+from xml.etree import ElementTree
 
 from slixmpp import ClientXMPP
 from slixmpp.exceptions import IqError, IqTimeout
@@ -14,7 +15,7 @@ from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
 from xmppchat.cli.probe import Door
-from xmppchat.cli.selfcheck_lines import Info, Seen
+from xmppchat.cli.selfcheck_lines import REQUESTS, Info, Seen
 
 #: How long a login and each answer may take, s.
 SECONDS = 15.0
@@ -25,6 +26,7 @@ _STREAM = "http://etherx.jabber.org/streams"
 _SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 _INFO = "http://jabber.org/protocol/disco#info"
 _DATA = "jabber:x:data"
+_COMMANDS = "http://jabber.org/protocol/commands"
 
 
 class LoginFailed(Exception):
@@ -95,13 +97,35 @@ async def _look(client: Any, seen: Seen) -> None:
     domain = client.boundjid.domain
     seen.domain = await _info(client, domain)
     seen.account = await _info(client, client.boundjid.bare)
-    try:
-        items = await client.plugin["xep_0030"].get_items(jid=domain, timeout=SECONDS)
-    except (IqError, IqTimeout):
-        return
-    addresses = {str(item[0]) for item in items["disco_items"]["items"] if not item[1]}
+    addresses = {address for address, node in await _items(client, domain) if not node}
     for address in sorted(addresses - {domain})[:MAX_ITEMS]:
         seen.items[address] = await _info(client, address)
+    seen.commands = {node for _, node in await _items(client, domain, _COMMANDS)}
+    for name, (_, xml, is_of_domain) in REQUESTS.items():
+        if await _is_answered(client, xml, domain if is_of_domain else ""):
+            seen.answers.add(name)
+
+
+async def _items(client: Any, address: str, node: str = "") -> list[tuple[str, str]]:
+    """disco#items: addresses with nodes; none where it is refused."""
+    try:
+        answer = await client.plugin["xep_0030"].get_items(jid=address, node=node, timeout=SECONDS)
+    except (IqError, IqTimeout):
+        return []
+    return [(str(item[0]), str(item[1] or "")) for item in answer["disco_items"]["items"]]
+
+
+async def _is_answered(client: Any, xml: str, address: str) -> bool:
+    """Whether a request gets a result; that there is nothing yet is one, too (XEP-0054 §3.1)."""
+    request = client.make_iq_get(ito=address or None)
+    request.append(ElementTree.fromstring(xml))  # noqa: S314 - our own text
+    try:
+        await request.send(timeout=SECONDS)
+    except IqError as error:
+        return bool(error.condition == "item-not-found")
+    except IqTimeout:
+        return False
+    return True
 
 
 async def _info(client: Any, address: str) -> Info:

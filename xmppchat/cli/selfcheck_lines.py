@@ -6,7 +6,7 @@ The list is that of the XMPP compliance tester (caas), and what Conversations an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 COMPLIANCE, INFORMATIONAL, CLIENTS = "compliance", "informational", "clients"
@@ -24,7 +24,8 @@ class Info:
 
 @dataclass(slots=True)
 class Seen:
-    """What a client saw that logged in: stream features as ``{namespace}name`` before and after login, disco."""
+    """What a client saw that logged in: stream features as ``{namespace}name`` before and after login, disco, the nodes
+    of commands, and the names of :data:`REQUESTS` that got an answer."""
 
     before: set[str] = field(default_factory=set)
     after: set[str] = field(default_factory=set)
@@ -33,6 +34,8 @@ class Seen:
     domain: Info = field(default_factory=Info)
     account: Info = field(default_factory=Info)
     items: dict[str, Info] = field(default_factory=dict)
+    commands: set[str] = field(default_factory=set)
+    answers: set[str] = field(default_factory=set)
 
     def somewhere(self, feature: str) -> bool:
         """Whether the domain or one of its items has a feature."""
@@ -105,6 +108,14 @@ def _account(feature: str) -> Callable[[Seen], bool]:
     return lambda seen: feature in seen.account.features
 
 
+def _command(node: str) -> Callable[[Seen], bool]:
+    return lambda seen: node in seen.commands
+
+
+def _answered(name: str) -> Callable[[Seen], bool]:
+    return lambda seen: name in seen.answers
+
+
 def _somewhere(feature: str) -> Callable[[Seen], bool]:
     return lambda seen: seen.somewhere(feature)
 
@@ -115,6 +126,31 @@ def _has_archive(seen: Seen) -> bool:
 
 def _login_is_strong(seen: Seen) -> bool:
     return seen.mechanism.startswith("SCRAM-") and any(name.endswith("-PLUS") for name in seen.mechanisms)
+
+
+#: What is asked beside disco: (title, XML, whether the domain is asked, and not the own account).
+REQUESTS: Mapping[str, tuple[str, str, bool]] = {
+    "roster": ("The roster is answered", "<query xmlns='jabber:iq:roster'/>", False),
+    "blocklist": ("The block list is answered", "<blocklist xmlns='urn:xmpp:blocking'/>", False),
+    "preferences": ("Preferences of the archive are answered", "<prefs xmlns='urn:xmpp:mam:2'/>", False),
+    "vcard": ("The own vCard is answered", "<vCard xmlns='vcard-temp'/>", False),
+    "private": ("Private XML is answered",
+                "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'/></query>", False),
+    "version": ("The version is answered", "<query xmlns='jabber:iq:version'/>", True),
+    "time": ("The time is answered", "<time xmlns='urn:xmpp:time'/>", True),
+}  # fmt: skip
+_FAILED = "the request is refused or gets no answer: look into the server's log, and report it"
+
+#: Without all of these of PEP Monal uses none of it; the last two are for bookmarks and read state.
+_MONAL_PEP = tuple(f"http://jabber.org/protocol/pubsub#{feature}" for feature in (
+    "filtered-notifications", "publish-options", "publish", "subscribe", "create-nodes", "delete-items", "delete-nodes",
+    "persistent-items", "retrieve-items", "auto-create",
+))  # fmt: skip
+
+
+def _has_all(features: Iterable[str]) -> Callable[[Seen], bool]:
+    wanted = set(features)
+    return lambda seen: wanted <= seen.account.features
 
 
 ITEMS: tuple[Item, ...] = (
@@ -156,8 +192,27 @@ ITEMS: tuple[Item, ...] = (
          _LOADED),
     Item("xep0199", "Ping", CLIENTS, _domain("urn:xmpp:ping"), _LOADED),
     Item("xep0054", "vCards", CLIENTS, _domain("vcard-temp"), _LOADED),
-    Item("xep0386", "Bind 2", CLIENTS, lambda seen: "{urn:xmpp:sasl:2}authentication" in seen.before),
-    Item("xep0388", "Extensible SASL", CLIENTS, lambda seen: "{urn:xmpp:sasl:2}authentication" in seen.before),
+    Item("xep0386", "Bind 2", CLIENTS, lambda seen: "{urn:xmpp:sasl:2}authentication" in seen.before, _LOADED),
+    Item("xep0388", "Extensible SASL", CLIENTS, lambda seen: "{urn:xmpp:sasl:2}authentication" in seen.before, _LOADED),
+    Item("xep0313extended", "Archive: searched by id, in pages both ways", CLIENTS, _account("urn:xmpp:mam:2#extended"),
+         _LOADED),
+    Item("xep0359", "Messages have ids of the server", CLIENTS, _account("urn:xmpp:sid:0"), _LOADED),
+    Item("xep0280rules", "Carbons by the rules of 2021", CLIENTS, _domain("urn:xmpp:carbons:rules:0"), _LOADED),
+    Item("xep0377", "Reports of spam and abuse", CLIENTS, _domain("urn:xmpp:reporting:1"), _LOADED),
+    Item("xep0401", "Users can invite", INFORMATIONAL, _command("urn:xmpp:invite#invite"),
+         "off by choice: components.invitations.users_may_invite"),
+    Item("xep0445", "Registration with an invitation", INFORMATIONAL,
+         lambda seen: "{urn:xmpp:ibr-token:0}register" in seen.before,
+         "off by choice: components.register.mode says who may make an account"),
+    Item("xep0455", "Where an outage is announced", INFORMATIONAL,
+         lambda seen: bool(seen.domain.forms.get(("urn:xmpp:sos:0", "external-status-addresses"))),
+         "name a file on another machine: `xmppchat config explain contact_addresses.external_status`"),
+    *(Item(name, title, CLIENTS, _answered(name), _FAILED) for name, (title, _, _) in REQUESTS.items()),
+    Item("monal_pep", "Personal eventing as Monal wants it", CLIENTS, _has_all(_MONAL_PEP), since=5),
+    Item("xep0402", "Bookmarks that old clients see", CLIENTS, _account("urn:xmpp:bookmarks:1#compat"), since=5),
+    Item("xep0490", "What was read, on all devices", CLIENTS,
+         _has_all(("http://jabber.org/protocol/pubsub#config-node-max", "http://jabber.org/protocol/pubsub#item-ids")),
+         since=5),
     Item("xep0215", "External services", CLIENTS, _domain("urn:xmpp:extdisco:2"), since=6),
     Item("xep0421", "Anonymous identifiers in rooms", CLIENTS, None, since=6),
     Item("xep0425", "Moderation of rooms", CLIENTS, None, since=6),

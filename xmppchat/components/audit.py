@@ -11,6 +11,7 @@ from pydantic import Field
 from sqlalchemy import bindparam, delete, func, insert, or_, select
 
 from xmppchat.core import events
+from xmppchat.core.clock_guard import DAY, ClockGuard
 from xmppchat.core.commands import Parameter
 from xmppchat.core.component import Component, ComponentConfig, command, every, on
 from xmppchat.core.logs import escaped
@@ -25,13 +26,18 @@ MAX_ARGUMENTS: Final = 4_000
 MAX_ERROR: Final = 1_000
 #: Rows that are kept, whatever their age.
 MAX_ROWS: Final = 100_000
-_DAY_MS: Final = 86_400_000
+#: Of results, what is kept: never more, since some hold secrets.
+OUTCOMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "user import-part": ("added", "replaced", "skipped", "exist", "reserved"),
+    "reload": ("changed", "needs a restart"),
+}
 
 _log = schema.audit_log.c
 _INSERT = insert(schema.audit_log)
 _NEWEST = select(_log.at, _log.actor, _log.command, _log.arguments, _log.error).order_by(_log.id.desc())
 _PAGE = _NEWEST.limit(bindparam("most"))
 _LAST = select(func.max(_log.id))
+_NEWEST_MOMENT = select(func.max(_log.at))
 _LAST_KEPT = select(_log.id).order_by(_log.id.desc()).offset(MAX_ROWS - 1).limit(1)
 _EXPIRE = delete(schema.audit_log).where(or_(_log.at < bindparam("before"), _log.id < bindparam("first")))
 
@@ -48,6 +54,10 @@ class Audit(Component[AuditConfig]):
     name = "audit"
     Config = AuditConfig
 
+    def setup(self) -> None:
+        """The clock is believed until it jumps."""
+        self._guard = ClockGuard()
+
     async def start(self) -> None:
         """New ids are greater than any that is stored: the newest entry is the last one, whatever the clock says."""
         (row,) = await self.kernel.reader.fetch(_LAST)
@@ -56,7 +66,8 @@ class Audit(Component[AuditConfig]):
     @on(events.CommandExecuted)
     def record(self, event: events.CommandExecuted) -> None:
         """One line in the log; a row where something was, or might have been, changed. Never a secret."""
-        arguments = shortened(event.arguments)
+        outcome = {name: event.result[name] for name in OUTCOMES.get(event.command, ()) if name in event.result}
+        arguments = shortened({**event.arguments, **outcome})
         log.info("command", actor=event.actor, command=event.command, arguments=arguments, error=event.error)
         if not event.changes:
             return
@@ -71,8 +82,13 @@ class Audit(Component[AuditConfig]):
     @every(3600)
     async def expire(self) -> None:
         """Delete what is older than the configuration says, or too much."""
-        rows = await self.kernel.reader.fetch(_LAST_KEPT)
-        before = self.kernel.clock.now() - self.config.days * _DAY_MS
+        rows, newest = await self.kernel.reader.fetch(_LAST_KEPT), await self.kernel.reader.fetch(_NEWEST_MOMENT)
+        now = self.kernel.clock.now()
+        before = now - self.config.days * DAY
+        # A clock that is wrong today must not cost what was done last year.
+        if refusal := self._guard.refusal(now, self.kernel.clock.monotonic(), newest[0][0] or 0):
+            log.warning("the audit log is not tidied up", reason=refusal)
+            before = 0
         turn = self.kernel.new_turn()
         turn.write(None, _EXPIRE, {"before": before, "first": rows[0].id if rows else 0})
         turn.commit()

@@ -5,9 +5,9 @@ Example::
     [Client] romeo
 
     romeo sends:
-        <iq type="get" id="d1" to="{domain}"><query xmlns="http://jabber.org/protocol/disco#items"/></iq>
+        <iq type="get" id="d1" to="{romeo.bare}"><query xmlns="http://jabber.org/protocol/disco#items"/></iq>
     romeo receives:
-        <iq type="result" id="d1" from="{domain}" to="{romeo.full}"><query xmlns="http://jabber.org/protocol/disco#items"/></iq>
+        <iq type="result" id="d1" from="{romeo.bare}" to="{romeo.full}"><query xmlns="http://jabber.org/protocol/disco#items"/></iq>
 """
 
 from __future__ import annotations

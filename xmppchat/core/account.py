@@ -78,7 +78,8 @@ class Unbegun:
 
 
 class Account:
-    """State of one bare JID. `id` is the key in the database, 0 where no such account exists.
+    """State of one bare JID. `id` is the key in the database, 0 where no such account exists; `created_at` when it was
+    made, ms since 1970.
 
     `access` is another number each time the password is another one: who proved an old one has proved nothing.
 
@@ -89,13 +90,14 @@ class Account:
     """
 
     __slots__ = (
-        "access", "id", "is_disabled", "is_draining", "is_stale", "jid", "last_ticket", "mailbox", "parts", "rates",
-        "sessions", "unbegun",
+        "access", "created_at", "id", "is_disabled", "is_draining", "is_stale", "jid", "last_ticket", "mailbox",
+        "parts", "rates", "sessions", "unbegun",
     )  # fmt: skip
 
     def __init__(self, jid: JID, account_id: int, *, is_disabled: bool = False) -> None:
         self.jid = jid
         self.id = account_id
+        self.created_at = 0
         self.access = 0
         self.is_disabled = is_disabled
         self.is_stale = False

@@ -29,7 +29,8 @@ class Caller:
 
     `name` is for logs: a bare JID, or "command line". `account` is the account that asks and `domain` the host it
     asks; None and "" on the command line. `hosts` are the hosts that may be administered in this call: for an
-    account that is the host it asks, or none. `is_operator`: it administers all there are.
+    account that is the host it asks, or none. `is_operator`: it administers all there are. `superiors` are the bare
+    JIDs that administer a host which it does not: whoever could set their passwords would be an admin there, too.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Caller:
     account: Account | None = None
     domain: str = ""
     is_operator: bool = False
+    superiors: frozenset[str] = frozenset()
 
     @property
     def role(self) -> Role | None:
@@ -73,7 +75,14 @@ def caller_of(config: ServerConfig, request: IqRequest) -> Caller:
     administered = {name for name, host in config.hosts.items() if account.jid in host.admins}
     hosts = frozenset({domain} & administered)
     is_operator = bool(hosts) and administered == set(config.hosts)
-    return Caller(account.jid.bare, hosts, account, domain, is_operator)
+    others = (host for name, host in config.hosts.items() if name not in administered)
+    superiors = frozenset(admin.bare for host in others for admin in host.admins)
+    return Caller(account.jid.bare, hosts, account, domain, is_operator, superiors)
+
+
+def is_admin(config: ServerConfig, jid: JID) -> bool:
+    """Whether `jid` names an admin of any host, with or without an account: who makes that account is an admin."""
+    return any(jid in host.admins for host in config.hosts.values())
 
 
 def refusal(spec: CommandSpec, caller: Caller) -> str:
@@ -101,6 +110,8 @@ def refusal_of_values(spec: CommandSpec, values: Mapping[str, Any], caller: Call
         if isinstance(value, JID) and not parameter.is_elsewhere:
             if value.domain not in caller.hosts and value.bare != own:
                 return _not_here(value.domain)
+            if spec.changes and value.bare in caller.superiors and value.bare != own:
+                return f"{value.bare} is an admin of other hosts, too; only who administers those may do this"
         elif parameter.is_host and value not in caller.hosts and not (own and value == caller.domain):
             return _not_here(str(value))
     return ""

@@ -50,7 +50,8 @@ from typing import TYPE_CHECKING, Any
 
 from xmppchat.core import events
 from xmppchat.core.callers import Caller, refusal, refusal_of_values
-from xmppchat.core.component import CommandDeclaration, Component, Role, declarations
+from xmppchat.core.component import Component, Role, declarations
+from xmppchat.core.declarations import CommandDeclaration
 from xmppchat.core.options import closest
 from xmppchat.core.tables import DeclarationError
 from xmppchat.jid import JID, InvalidJID
@@ -198,6 +199,7 @@ async def execute(kernel: Kernel, name: str, arguments: Mapping[str, object], ca
     open_names = {parameter.name for parameter in spec.parameters if not parameter.secret}
     shown = {key: value for key, value in arguments.items() if key in open_names}
     error, is_allowed = "the server failed at it", False
+    result: object = None
     try:
         values = permitted(spec, arguments, caller)
         is_allowed = True
@@ -212,7 +214,8 @@ async def execute(kernel: Kernel, name: str, arguments: Mapping[str, object], ca
         error = refused.text or refused.condition
         raise CommandError(error, refused) from None
     finally:
-        kernel.emit(events.CommandExecuted(caller.name, name, shown, error, spec.changes and is_allowed))
+        table = result if isinstance(result, dict) else {}
+        kernel.emit(events.CommandExecuted(caller.name, name, shown, error, spec.changes and is_allowed, table))
     return result
 
 

@@ -26,6 +26,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from xmppchat.core.declarations import (
+    CommandDeclaration,
+    Declaration,
+    EventDeclaration,
+    EveryDeclaration,
+    InlineDeclaration,
+    IqDeclaration,
+    NonzaDeclaration,
+    PresenceDeclaration,
+    StageDeclaration,
+)
 from xmppchat.protocol.stream_features import StreamFeature
 
 if TYPE_CHECKING:
@@ -208,90 +219,8 @@ class Component(Generic[ConfigT]):
 
 # --- declarations on methods ------------------------------------------------------------------------------------
 
-@dataclass(frozen=True, slots=True)
-class IqDeclaration:
-    """A method that answers an IQ request."""
-
-    type: str  # "get" or "set"
-    namespace: str
-    name: str
-    at: At
-    who: Who
-
-
-@dataclass(frozen=True, slots=True)
-class PresenceDeclaration:
-    """A method that handles presence of some types; there is one owner for each (direction, type)."""
-
-    direction: Direction
-    types: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StageDeclaration:
-    """A method that takes part in a stage."""
-
-    stage: Stage
-    direction: Direction
-    after: tuple[str, ...]
-    kinds: tuple[str, ...] = STANZA_KINDS
-    only_with: AccountPart[Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NonzaDeclaration:
-    """A method that handles an element that is no stanza, from a client with a resource."""
-
-    namespace: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class InlineDeclaration:
-    """A method that gives a session a feature as it is bound (XEP-0386)."""
-
-    namespace: str
-    name: str
-    feature: str
-
-
-@dataclass(frozen=True, slots=True)
-class EventDeclaration:
-    """A method that is told of an event."""
-
-    event: type
-
-
-@dataclass(frozen=True, slots=True)
-class EveryDeclaration:
-    """A coroutine method that runs at an interval, in seconds; one run at a time."""
-
-    seconds: float
-
-
 #: A node that ends so gets the command's name behind it: "user add" is "xmppchat#user-add".
 DEFAULT_NODE = "xmppchat#"
-
-
-@dataclass(frozen=True, slots=True)
-class CommandDeclaration:
-    """A command: one declaration for the command line, for ad-hoc commands (XEP-0050), and later REST.
-
-    Parameters, their types, defaults and help come from the method's signature (see :mod:`xmppchat.core.commands`).
-    """
-
-    name: str  # words with spaces: "user add"
-    adhoc: str | None = DEFAULT_NODE
-    by: Role = Role.ADMIN
-    changes: bool = True
-    form_type: str = ""
-    hidden: bool = False
-
-
-Declaration = (
-    IqDeclaration | PresenceDeclaration | NonzaDeclaration | InlineDeclaration | StageDeclaration | EventDeclaration
-    | EveryDeclaration | CommandDeclaration
-)
 Method = TypeVar("Method", bound=Callable[..., Any])
 _MARK = "__xmppchat_declarations__"
 

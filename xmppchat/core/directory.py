@@ -36,7 +36,8 @@ OnLoaded = Callable[[Account | None], object]
 class Directory:
     """Accounts by bare JID (text).
 
-    `account_query` selects ``id, localpart, disabled`` by the parameters ``domain`` and (expanding) ``localparts``.
+    `account_query` selects ``id, localpart, disabled, created_at`` by the parameters ``domain`` and (expanding)
+    ``localparts``.
     """
 
     def __init__(
@@ -189,6 +190,7 @@ class Directory:
             account = Account(jid, 0)
         account.id = 0 if row is None else row.id
         account.is_disabled = row is not None and bool(row.disabled)
+        account.created_at = 0 if row is None else row.created_at
         return account
 
     async def _load_parts(self, accounts: Sequence[Account]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class CommandExecuted:
     """An operator's command was run by `actor` (an account's bare JID, or "command line").
 
     `arguments` are without secrets; `error` is "" where it was done. `changes`: whether it is one that changes
-    something, run by somebody who may.
+    something, run by somebody who may. `result` is its answer, if that is a table; it may hold secrets.
     """
 
     actor: str
@@ -135,6 +135,7 @@ class CommandExecuted:
     arguments: Mapping[str, object]
     error: str
     changes: bool = True
+    result: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ name. The comment behind a limit is its row in that table. 0 means "off" where t
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from xmppchat.core import networks
+from xmppchat.core.networks import LOOPBACK
 from xmppchat.protocol.errors import StreamError, StreamPolicyViolation
 from xmppchat.protocol.xmlreader import ReaderLimits
 
@@ -20,11 +21,13 @@ _HUGE = 1_000_000_000
 #: No rates, no waiting: all clients of a test share an address, and its clock jumps.
 _UNHURRIED: Mapping[str, float] = {
     "connections_per_address": 0, "authenticated_per_address": 0,
-    "auth_failures_per_address": 0, "auth_failures_per_account": 0,
+    "auth_failures_per_address": 0, "auth_failures_per_network": 0, "auth_failures_per_account": 0,
+    "auth_failure_delay": 0,
     "registrations_per_hour": 0, "registrations_per_day": 0,
     "session_byte_rate": 0, "session_byte_burst": 0, "session_stanza_rate": 0, "session_stanza_burst": 0,
     "account_byte_rate": 0, "account_message_rate": 0, "account_presence_rate": 0, "account_iq_rate": 0,
-    "new_recipients_per_minute": 0, "idle_seconds": 0, "archive_query_rate": 0,
+    "account_fan_out_rate": 0, "new_recipients_per_minute": 0, "new_recipients_on_first_day": 0,
+    "idle_seconds": 0, "archive_query_rate": 0,
 }  # fmt: skip
 
 #: What differs from the defaults in each profile.
@@ -94,6 +97,10 @@ class Limits(BaseModel):
     )  # 3
 
     # --- who may connect ------------------------------------------------------------------------------------
+    exempt_networks: tuple[str, ...] = Field(
+        default=LOOPBACK,
+        description="networks whose connections, and failed logins together, are not counted, such as your office's",
+    )  # 11
     connections_per_address: int = _limit(
         20,
         "connections of one address that have not logged in; 0: this and the next three are off",
@@ -116,6 +123,12 @@ class Limits(BaseModel):
         "failed logins to one account from one network in 5 min before it has to wait; 0: off",
         "failures",
         ge=0,
+    )  # 12
+    auth_failures_per_network: int = _limit(
+        50, "failed logins of one /24 (IPv4) or /48 (IPv6) in 10 min before it has to wait; 0: off", "failures", ge=0
+    )  # 12
+    auth_failure_delay: float = _limit(
+        2, "longest wait for the answer to a failed login, which begins with half a second; 0: none", "s", ge=0, le=10
     )  # 12
     registrations_per_hour: int = _limit(
         2, "accounts one network may register in an hour; 0: any number", "accounts", ge=0
@@ -160,9 +173,16 @@ class Limits(BaseModel):
     account_presence_burst: int = _limit(100, "presence stanzas they may send at once", "stanzas")  # 17
     account_iq_rate: float = _limit(15, "requests they may send for long; 0: off", "requests per s", ge=0)  # 17
     account_iq_burst: int = _limit(300, "requests they may send at once", "requests")  # 17
+    account_fan_out_rate: float = _limit(
+        200, "presence that an account may cause for long, one for each contact; 0: off", "stanzas per s", ge=0
+    )  # 17
+    account_fan_out_burst: int = _limit(10_000, "presence it may cause at once", "stanzas")  # 17
     new_recipients_per_minute: int = _limit(
         30, "addresses outside its roster that an account may begin to write to in a minute; 0: any number",
         "addresses", ge=0,
+    )  # 17
+    new_recipients_on_first_day: int = _limit(
+        20, "the same in an hour, on an account's first day where anybody may register; 0: as later", "addresses", ge=0
     )  # 17
     idle_seconds: int = _limit(
         840, "silence after which a client is asked whether it is there; 0: only the system's TCP keep-alive asks",
@@ -227,6 +247,12 @@ class Limits(BaseModel):
         60, "notifications to a device in an hour; what comes faster shares one", "notifications", ge=12
     )  # 51
 
+    @field_validator("exempt_networks")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        networks.parse(value)
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _apply_profile(cls, values: Any) -> Any:
@@ -264,6 +290,7 @@ class Limits(BaseModel):
             "account_message_rate": ("message", self.account_message_rate, self.account_message_burst),
             "account_presence_rate": ("presence", self.account_presence_rate, self.account_presence_burst),
             "account_iq_rate": ("iq", self.account_iq_rate, self.account_iq_burst),
+            FAN_OUT: ("", self.account_fan_out_rate, self.account_fan_out_burst),
         }, now)  # fmt: skip
 
 
@@ -302,21 +329,37 @@ class TokenBucket:
         return 0.0 if self._level > -1e-9 else -self._level / self._rate
 
 
+#: The option that bounds what an account causes for others (V-44).
+FAN_OUT: Final = "account_fan_out_rate"
+
+
 class Rates:
-    """Buckets by option, each with what it counts: "bytes", "stanzas", or a kind ("message", "presence", "iq").
+    """Buckets by option, each with what it counts: "bytes", "stanzas", or a kind ("message", "presence", "iq"); that of
+    :data:`FAN_OUT` counts what is sent on.
 
     `exceeded` is the option with the longest debt, as of the last time that there was one.
     """
 
-    __slots__ = ("_buckets", "exceeded")
+    __slots__ = ("_buckets", "_fan_out", "_paid_at", "exceeded")
 
     def __init__(self, buckets: Mapping[str, tuple[str, TokenBucket]]) -> None:
-        self._buckets = buckets
+        self._buckets = {option: found for option, found in buckets.items() if option != FAN_OUT}
+        self._fan_out = buckets[FAN_OUT][1] if FAN_OUT in buckets else None
+        self._paid_at = 0.0  # when the debt of the fan-out is paid
         self.exceeded = ""
+
+    def fan_out(self, now: float, recipients: int) -> None:
+        """One stanza is sent on to so many; a debt is told by the next :meth:`take`."""
+        if self._fan_out is not None:
+            self._paid_at = now + self._fan_out.take(now, recipients)
 
     def take(self, now: float, size: int, kinds: Sequence[str]) -> float:
         """Count `size` bytes with stanzas of these `kinds`; returns the seconds until the longest debt is paid."""
-        wait = 0.0
+        wait = self._paid_at - now
+        if wait > 0:
+            self.exceeded = FAN_OUT
+        else:
+            wait = 0.0
         for option, (counted, bucket) in self._buckets.items():
             amount = size if counted == "bytes" else len(kinds) if counted == "stanzas" else kinds.count(counted)
             if amount and (debt := bucket.take(now, amount)) > wait:
@@ -329,10 +372,11 @@ class Rates:
 FIXED: Final[Mapping[str, int]] = {
     "tls_handshake": 1, "name_bytes": 8, "attribute_bytes": 8, "rescan_bytes": 3, "connections_in_all": 11,
     "login_attempts": 12, "invitation_guesses": 12, "registrations_in_all": 13, "registration_attempts": 13,
-    "send_buffer": 19, "roster_groups": 29, "password_checks": 53,
+    "sustained_excess": 17, "send_buffer": 19, "roster_groups": 29, "roster_names": 29, "password_checks": 53,
 }  # fmt: skip
-#: Not counted: what everybody gets.
-_UNCOUNTED: Final = {"profile", "resumption_seconds", "push_resumption_seconds", "archive_page"}
+_UNCOUNTED: Final = {  # what somebody gets, or how long
+    "profile", "exempt_networks", "auth_failure_delay", "resumption_seconds", "push_resumption_seconds", "archive_page",
+}  # fmt: skip
 COUNTED: Final = (*(name for name in Limits.model_fields if name not in _UNCOUNTED and "_burst" not in name), *FIXED)
 
 
@@ -342,10 +386,10 @@ class LimitCounters:
     __slots__ = ("counts",)
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
+        self.counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
 
     def fired(self, name: str) -> None:
-        """The limit `name` stopped somebody."""
+        """The limit `name` stopped somebody. Raises KeyError where it is none of :data:`COUNTED`."""
         self.counts[name] += 1
 
     def ended(self, error: StreamError, *, is_bound: bool) -> None:

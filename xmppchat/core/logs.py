@@ -13,6 +13,8 @@ from typing import Any
 
 import structlog
 
+from xmppchat.core.log_rate import Limiter, LogRate
+
 MAX_BYTES = 8_192
 """The size of a record (docs/reliability.md, limit 54)."""
 
@@ -32,18 +34,21 @@ def configure(level: str = "info", format: str = "console") -> None:
         _one_exception_text,
         escape,
     ]
+    renderer = _renderer(format)
+    limiter = Limiter(LogRate(), lambda kind, number: _summarise([*common, renderer, _clip], kind, number))
     # Not cached: a module's logger would keep the settings of its first use beyond a reload or test.
     structlog.configure(
-        processors=[*common, _renderer(format), _clip],
+        processors=[limiter, *common, renderer, _clip],
         wrapper_class=structlog.make_filtering_bound_logger(minimum),
         logger_factory=_StderrFactory(),
         cache_logger_on_first_use=False,
     )
     handler = _StderrHandler()
+    handler.addFilter(limiter)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *common],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(format), _clip],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, _clip],
             keep_exc_info=False,
             pass_foreign_args=False,
         )
@@ -55,6 +60,14 @@ def configure(level: str = "info", format: str = "console") -> None:
     # Libraries are heard when something is wrong; their debugging is not ours.
     root.setLevel(max(minimum, logging.WARNING))
     logging.captureWarnings(True)
+
+
+def _summarise(processors: list[Any], kind: str, number: int) -> None:
+    """One record about those of a kind that were left out (limit 54)."""
+    record: Any = {"event": "records left out", "of": kind, "number": number}
+    for processor in processors:
+        record = processor(None, "warning", record)
+    _Stderr().write(f"{record}\n")
 
 
 def escape(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from xmppchat.core.account import Account, AccountPart
-from xmppchat.core.component import INBOUND, OUTBOUND, STANZA_KINDS, Direction, Stage, StageDeclaration
+from xmppchat.core.component import (
+    INBOUND,
+    OUTBOUND,
+    STANZA_KINDS,
+    Direction,
+    Stage,
+)
+from xmppchat.core.declarations import StageDeclaration
 from xmppchat.core.turn import Turn
 from xmppchat.protocol.errors import InternalServerError, StanzaError
 from xmppchat.protocol.stanza import Stanza

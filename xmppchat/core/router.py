@@ -48,7 +48,7 @@ class Router:
 
     def __init__(
         self, hosts: Collection[str], links: Links, directory: Directory, pipeline: Pipeline, tables: Tables,
-        new_turn: Callable[[], Turn],
+        new_turn: Callable[[Session | None], Turn],
     ) -> None:
         self._hosts = frozenset(hosts)
         self._links = links
@@ -182,7 +182,8 @@ class Router:
             link.deliver(stanza)
         elif stanza.kind != "presence" or stanza.type != "probe":  # nobody sent a probe who could be told
             # RFC 6120 §8.3.3.16: it is known and does not answer.
-            turn = self._new_turn()
+            # As of the sender's session: what it is told stays in order, though some of it is archived first.
+            turn = self._new_turn(self.session(stanza.from_) if stanza.from_ is not None else None)
             self.bounce(stanza, RemoteServerTimeout(f"{to.domain} is not connected at the moment"), turn)
             turn.commit()
 

@@ -355,6 +355,10 @@ class RegistrationService(Protocol):
     def takes_invitations(self) -> bool:
         """Whether an account may be made with an invitation."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody may make an account."""
+
     def begin(self, domain: str, peer: str) -> Registration:
         """For a connection from the address `peer` to the host `domain`."""
 

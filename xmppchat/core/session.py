@@ -86,7 +86,7 @@ class Management(Protocol):
         """A stanza was written to the client, or would have been if there were a connection."""
 
     def outstanding(self) -> Iterator[tuple[Stanza, JID | None, int]]:
-        """All that the client may not have, oldest first: stanza, `to` as in :meth:`sent`, when (ms since 1970)."""
+        """All that the client may not have, oldest first: stanza, `to` as in :meth:`sent`, when (`Ids.moment`)."""
 
 
 class Intake(Protocol):

@@ -15,19 +15,21 @@ from typing import Any
 from xmppchat.core.component import (
     STANZA_KINDS,
     At,
-    CommandDeclaration,
     Component,
     Direction,
+    Stage,
+    Who,
+    declarations,
+)
+from xmppchat.core.declarations import (
+    CommandDeclaration,
     EventDeclaration,
     EveryDeclaration,
     InlineDeclaration,
     IqDeclaration,
     NonzaDeclaration,
     PresenceDeclaration,
-    Stage,
     StageDeclaration,
-    Who,
-    declarations,
 )
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-LOOPBACK = ("127.0.0.0/8", "::1/128")
+from xmppchat.core.networks import LOOPBACK
 
 
 class Place:

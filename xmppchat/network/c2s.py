@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from xmppchat.core.account import Account
-from xmppchat.core.limits import Rates
 from xmppchat.core.services import Registration, RegistrationService
 from xmppchat.core.session import Management, Session
 from xmppchat.jid import JID
 from xmppchat.network.deadline import Deadline
 from xmppchat.network.login import Login, LoginEvent
 from xmppchat.network.opening import Opening
+from xmppchat.network.throttle import Throttle
 from xmppchat.network.transport import OVERFLOW, SLOW_HANDSHAKE, STALLED
 from xmppchat.network.wire import Wire
 from xmppchat.protocol.element import Element
@@ -52,8 +51,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: What a byte costs of the byte rate where nothing but whitespace comes: 1 KiB a second instead of 16.
-WHITESPACE_PRICE = 16
 #: How long a client that says good-bye waits until what it sent is on disk, s.
 GOOD_BYE_SECONDS = 5.0
 
@@ -62,8 +59,8 @@ class Connection:
     """One client. Its :class:`Stream` says what happened, the kernel what follows."""
 
     __slots__ = (
-        "_deadline", "_is_limited", "_is_lost", "_login", "_opening", "_rates", "_registration", "_shared", "_silence",
-        "_stream", "_wire", "session",
+        "_deadline", "_is_lost", "_login", "_opening", "_registration", "_shared", "_silence", "_stream", "_throttle",
+        "_wire", "session",
     )
 
     def __init__(self, shared: Connections) -> None:
@@ -73,8 +70,7 @@ class Connection:
         self._login: Login | None = None  # from the first attempt until a resource is bound
         self._opening: Opening | None = None  # from the login until there is a session
         self._registration: Registration | None = None  # from the first request until a resource is bound
-        self._rates: Rates | None = None
-        self._is_limited = False
+        self._throttle: Throttle | None = None
         self._is_lost = False  # the client's side was closed without a good-bye
         self._silence = 0  # looks of the watch since anything came
         self._deadline: Deadline | None = None  # until a resource is bound
@@ -108,8 +104,9 @@ class Connection:
             return
         self._silence = 0
         events = self._stream.receive(data)
-        if self._is_limited:
-            self._charge(data, events)
+        if self._throttle is not None and (error := self._throttle.charge(data, events)) is not None:
+            self.close(error)
+            return
         if events:
             self._handle(events)
         if self._stream.phase is Phase.BOUND:
@@ -298,7 +295,7 @@ class Connection:
         self.session = session
         self._login = self._registration = self._opening = None
         self._stop_deadline()
-        self._limit_rates(session.account)
+        self._throttle = Throttle.of(self._shared.kernel, self._wire, session.account)
 
     def take_over(self, session: Session, answer: Element) -> bool:
         """See :class:`~xmppchat.core.services.Successor`."""
@@ -314,37 +311,12 @@ class Connection:
 
     # --- limits -----------------------------------------------------------------------------------------
 
-    def _limit_rates(self, account: Account) -> None:
-        """Limits 16 and 17 count for the session, and for all sessions of its account together."""
-        kernel = self._shared.kernel
-        now = kernel.clock.monotonic()
-        if account.rates is None:
-            account.rates = kernel.limits.account_rates(now)
-        self._rates = kernel.limits.session_rates(now)
-        self._is_limited = self._rates is not None or account.rates is not None
-
-    def _charge(self, data: bytes, events: list[Event]) -> None:
-        """Who sends faster than allowed is read more slowly, and loses nothing."""
-        kernel = self._shared.kernel
-        now = kernel.clock.monotonic()
-        kinds = [event.element.name for event in events if isinstance(event, StanzaReceived)]
-        # Whitespace keeps a connection alive; more than a byte now and then is no use to anybody (limit 10).
-        size = len(data) if kinds or not data.isspace() else len(data) * WHITESPACE_PRICE
-        of_account = self.session.account.rates if self.session is not None else None
-        for name, rates in (("session_rate", self._rates), ("account_rate", of_account)):
-            wait = rates.take(now, size, kinds) if rates is not None else 0.0
-            if rates is not None and wait > 0:
-                kernel.limit_counters.fired(rates.exceeded)
-                self._wire.pause_reading(name)
-                kernel.clock.call_later(wait, self._wire.resume_reading, name)
-
     def reconfigure(self) -> None:
         """The limits are others: of the stream, and how fast it may send (with the whole burst at hand again)."""
         self._stream.reconfigure(self._shared.settings)
         if self.session is not None:
-            self._limit_rates(self.session.account)
-            for name in ("session_rate", "account_rate"):
-                self._wire.resume_reading(name)  # a debt under the old limits is none
+            self._throttle = Throttle.of(self._shared.kernel, self._wire, self.session.account)
+            Throttle.release(self._wire)
 
     def watch(self, patience: int) -> None:
         """One look at who is silent (limit 23), every :data:`LOOK_SECONDS`; after `patience` it is asked for a sign."""

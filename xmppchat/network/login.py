@@ -87,7 +87,6 @@ class Login:
 
     def _start(self, event: SaslStarted) -> None:
         if not self._authenticator.may_try(self._peer):
-            self._kernel.limit_counters.fired("auth_failures_per_address")
             self._failed(Failure("temporary-auth-failure", "too many failed attempts; try again later"))
             return
         self.username = ""
@@ -223,8 +222,21 @@ class Login:
         mechanism = exchange.name if exchange is not None else ""
         self._attempts += 1
         self._kernel.counts.logins[mechanism or "none", failure.condition] += 1
+        delay = 0.0
         if failure.condition == "not-authorized":
             self._count_guess(mechanism)
+            delay = self._authenticator.failure_delay(self._peer)
+        if delay > 0:  # nothing of the stream is read until it is told
+            self._kernel.clock.call_later(delay, self._tell_late, failure)
+        else:
+            self._tell(failure)
+
+    def _tell_late(self, failure: Failure) -> None:
+        if self._stream.phase in (Phase.AUTHENTICATING, Phase.AUTHENTICATING_2):  # the client is still there
+            self._tell(failure)
+            self._owner.resume()
+
+    def _tell(self, failure: Failure) -> None:
         self._stream.sasl_failed(failure.condition, failure.text)
         if self._attempts >= MAX_ATTEMPTS:
             self._owner.close(StreamPolicyViolation("too many failed attempts to log in", limit="attempts"))

@@ -79,8 +79,21 @@ class StreamEngine(ABC):
                 # Negotiation goes element by element; what needs no answer from outside goes on at once.
                 items = self.reader.resume() if not events and self.reader.pending else []
         except StreamError as error:
-            events.extend(self.close(error))
+            events.extend(self.close(self._finish(events) or error))
         return events
+
+    def _finish(self, events: list[Event]) -> StreamError | None:
+        """Deal with what was complete before a fault in the same bytes: that they came together is chance.
+
+        Returns the fault that is in there, if one is: it comes first.
+        """
+        completed, self.reader.completed = self.reader.completed, []
+        try:
+            for item in completed if self.phase is Phase.BOUND else ():
+                self._handle(item, events)
+        except StreamError as error:
+            return error
+        return None
 
     def _handle(self, item: Item, events: list[Event]) -> None:
         if self.phase is Phase.CLOSED:

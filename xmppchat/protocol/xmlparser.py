@@ -116,6 +116,11 @@ class Parser:
         """Bytes of a token that has begun and not ended."""
         return self.fed - self._expat.CurrentByteIndex
 
+    @property
+    def completed(self) -> list[Item]:
+        """The items that the last :meth:`parse` completed, also where it found a fault behind them."""
+        return self._items
+
     def parse(self, data: bytes) -> list[Item]:
         """Feed `data`; the items completed by it."""
         items = self._items = []

@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.errors import NotWellFormed, StreamPolicyViolation, UnsupportedEncoding
+from xmppchat.protocol.errors import NotWellFormed, StreamError, StreamPolicyViolation, UnsupportedEncoding
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.xmlparser import CLOSED, TRUSTED, UNTRUSTED, Item, Parser, ReaderLimits, StreamHeader
 
@@ -34,12 +34,13 @@ class XmlReader:
     earlier ones. Errors are :class:`StreamError`; after one the reader is finished.
     """
 
-    __slots__ = ("_fed", "_parser", "_prologue", "_rescan", "limits", "one_at_a_time", "pending")
+    __slots__ = ("_fed", "_parser", "_prologue", "_rescan", "completed", "limits", "one_at_a_time", "pending")
 
     def __init__(self, limits: ReaderLimits = UNTRUSTED) -> None:
         self.limits = limits
         self.one_at_a_time = True
         self.pending = b""
+        self.completed: list[Item] = []  # by the bytes in which a fault was found, before it
         self._prologue: bytes | None = None
         self._parser: Parser | None = None
         self._fed = 0  # bytes since the last complete item
@@ -95,7 +96,16 @@ class XmlReader:
         if self._prologue is None and _NOT_UTF8.search(data):
             raise UnsupportedEncoding("a stream is in UTF-8")
         parser.limits = self.limits
-        items = parser.parse(data)
+        self.completed = []
+        try:
+            items = parser.parse(data)
+            self._settle(parser, data, items)
+        except StreamError:
+            self.completed = parser.completed
+            raise
+        return items
+
+    def _settle(self, parser: Parser, data: bytes, items: list[Item]) -> None:
         if self._prologue is None and parser.prologue is not None:
             self._prologue = parser.prologue
             if self._fed + len(data) > self.limits.bytes:  # a header comes alone: one item at a time
@@ -107,7 +117,6 @@ class XmlReader:
             self._give_back(parser)
         else:
             self._account(len(data), unfinished, bool(items))
-        return items
 
     def _account(self, size: int, unfinished: int, has_items: bool) -> None:
         # Bytes of the item that is still open; exact to a chunk when another item ended in the same chunk.

@@ -68,7 +68,7 @@ class ProcessLock:
             os.close(descriptor)
             who = f"the process {holder}" if holder else "another process"
             raise DatabaseInUse(
-                f"{path} is in use by {who}: stop that server first, or leave the work to it (its control socket)"
+                f"{path} is in use by {who}: stop that server first"
             ) from None
         except BaseException:
             os.close(descriptor)

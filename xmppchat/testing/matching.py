@@ -7,11 +7,13 @@ there. In a pattern
 - ``⇅`` among the children: only their order is free,
 - ``…`` as a value: the attribute is there, with any value,
 - ``a|b`` as a value: one of these; an empty alternative (``a|``) means that the attribute may be absent,
-- ``{=name}`` as a value: as ``…``, and :func:`captured` tells what was there.
+- ``{=name}`` as a value: as ``…``, and :func:`captured` tells what was there; in a text it is letters, digits, ``-``
+  and ``_``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from xmppchat.protocol.element import Element
@@ -19,6 +21,7 @@ from xmppchat.protocol.element import Element
 #: What stands for "anything" in a pattern.
 ANYTHING = "…"
 UNORDERED = "⇅"
+_CAPTURE = re.compile(r"\\?\{=(\w+)\\?\}")
 
 
 def difference(pattern: Element, actual: Element) -> str | None:
@@ -38,9 +41,16 @@ def captured(pattern: Element, actual: Element) -> dict[str, str]:
         for attribute, wanted in pattern.attributes.items()
         if wanted.startswith("{=") and wanted.endswith("}")
     }
+    found = _texts(_words(pattern.text), _words(actual.text))
+    values.update(found.groupdict() if found is not None else {})
     for child, received in _pairs(pattern, actual):
         values.update(captured(child, received))
     return values
+
+
+def _texts(wanted: str, found: str) -> re.Match[str] | None:
+    """Whether a text is what is wanted of it; with what stands where ``{=name}`` does."""
+    return re.fullmatch(_CAPTURE.sub(r"(?P<\1>[\\w-]+)", re.escape(wanted)), found)
 
 
 def assign(patterns: list[Element], received: list[Element]) -> list[Element] | None:
@@ -80,7 +90,7 @@ def _content(pattern: Element, actual: Element, place: str) -> str | None:
     is_open = ANYTHING in pattern.text
     text = _words(pattern.text)
     found = _words(actual.text)
-    if found != text and not (is_open and not text):
+    if _texts(text, found) is None and not (is_open and not text):
         return f"{place} has the text {found!r}, not {text!r}"
     wanted, children = list(pattern.elements()), list(actual.elements())
     if _is_unordered(pattern):

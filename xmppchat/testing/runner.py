@@ -176,6 +176,8 @@ class _Runner:
         elif step.kind == "everybody reads":
             for everyone in self._clients.values():
                 everyone.inbox.clear()
+        elif step.kind == "connects" and line is not None and line.is_stream:
+            await self._appear(line)
         elif step.kind == "connects" and line is not None:
             self._clients[step.client] = await self._log_in(line.account, line.resource, line.lang)
         elif step.kind == "comes back" and line is not None:
@@ -242,7 +244,9 @@ class _Runner:
                 raise Mismatch(f"{place}: {step.client} is still connected")
             return
         wanted = self._stanzas(step.xml, step.line)
-        if not client.jid or client.is_inactive:  # nothing settles a stream before authentication, or one that sleeps
+        if step.kind == "is offered":
+            client.inbox.insert(0, client.features)
+        elif not client.jid or client.is_inactive:  # nothing settles a stream before authentication, or one that sleeps
             count = len(wanted)
             if self._is_prosody and step.difference is not None:
                 count = len(self._stanzas(step.difference.xml, step.difference.line))
@@ -346,7 +350,9 @@ def _is_sound(stanza_id: Element) -> bool:
 
 
 _LONGEST_SHOWN = 2_000
-_EXPECTATIONS = ("receives", "receives in any order", "receives nothing", "nobody receives", "is disconnected")
+_EXPECTATIONS = (
+    "is offered", "receives", "receives in any order", "receives nothing", "nobody receives", "is disconnected",
+)  # fmt: skip
 
 
 def read_stanzas(xml: str) -> list[Element]:

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from xmppchat.core.callers import is_admin
 from xmppchat.core.config import ListenConfig, ServerConfig
+from xmppchat.jid import JID
 from xmppchat.protocol.element import Element, escape_attribute
 from xmppchat.server import Server
-from xmppchat.testing.memory import settle
+from xmppchat.testing.memory import create_account, settle
 from xmppchat.testing.runner import ADMINS, Habit
 from xmppchat.testing.wire_client import TcpClient, WireClient
 
@@ -84,13 +87,14 @@ class OwnTcpDriver(TcpDriver):
     """A server of ours in this process, with real sockets on a loopback address."""
 
     def __init__(
-        self, directory: Path, certificate: Path, key: Path, domain: str = "chat.example", *, is_direct: bool = False
-    ) -> None:
+        self, directory: Path, certificate: Path, key: Path, domain: str = "chat.example", *, is_direct: bool = False,
+        **options: Any,
+    ) -> None:  # fmt: skip
         address, port = "127.0.6.10", free_port("127.0.6.10")
         super().__init__("tls" if is_direct else "tcp", address, port, domain, is_direct=is_direct)
         config = ServerConfig.for_tests(
-            [domain], data_dir=directory, certificate=certificate, key=key, register={"mode": "open"},
-            admins={domain: [f"{name}@{domain}" for name in ADMINS]},
+            [domain], data_dir=directory, certificate=certificate, key=key,
+            **{"register": {"mode": "open"}, "admins": {domain: [f"{name}@{domain}" for name in ADMINS]}, **options},
         )
         listen = ListenConfig(
             addresses=(address,),
@@ -106,6 +110,14 @@ class OwnTcpDriver(TcpDriver):
     async def stop(self) -> None:
         """Stop it."""
         await self.server.stop()
+
+    async def create_account(self, localpart: str, password: str) -> None:
+        """Make an account in-band; that of an admin as the operator does, since it cannot be registered."""
+        jid = JID.parse(f"{localpart}@{self.domain}")
+        if is_admin(self.server.config, jid):
+            await create_account(self.server.kernel, jid, password)
+        else:
+            await super().create_account(localpart, password)
 
     async def _settle_server(self) -> None:
         await settle(self.server.kernel)

@@ -29,10 +29,10 @@ Above the steps:
 
 Set-up goes through the protocol, with accounts that are new in each run; what it causes is not seen.
 
-Steps: :data:`STEPS`. "connects" logs in and sends nothing; "vanishes" cuts the connection without a word; "comes back"
-logs in and, instead of binding a resource, sends what is shown (XEP-0198 §5); "reads the rest" drops what was received
-and not yet shown. At the end nobody may have received anything that is not shown. Clients answer each ``<r/>`` by
-themselves.
+Steps: :data:`STEPS`. "connects" logs in (a ``stream`` does not) and sends nothing; "vanishes" cuts the connection
+without a word; "comes back" logs in and, instead of binding a resource, sends what is shown (XEP-0198 §5); "is offered"
+shows the features of its stream (RFC 6120 §4.3.2); "reads the rest" drops what was received and not yet shown. At the
+end nobody may have received anything that is not shown. Clients answer each ``<r/>`` by themselves.
 
 A client that has sent ``<inactive/>`` (XEP-0352) sends nothing until it is told to, not even what tells on a real
 transport that everything has arrived: what it is shown to receive is waited for there, and "receives nothing" is exact
@@ -163,6 +163,7 @@ STEPS = {
     "sends": re.compile(_NAME + r" sends:"),
     "receives in any order": re.compile(_NAME + r" receives in any order:"),
     "receives": re.compile(_NAME + r" receives:"),
+    "is offered": re.compile(_NAME + r" is offered:"),
     "receives nothing": re.compile(_NAME + r" receives nothing\."),
     "nobody receives": re.compile(r"nobody receives anything\."),
     "everybody reads": re.compile(r"everybody reads the rest\."),
@@ -175,7 +176,7 @@ STEPS = {
     "is disconnected": re.compile(_NAME + r" is disconnected\."),
     "time passes": re.compile(r"(?P<seconds>\d+) seconds pass\."),
 }
-_WITH_STANZAS = ("comes back", "receives", "receives in any order")
+_WITH_STANZAS = ("comes back", "is offered", "receives", "receives in any order")
 _ROSTER = re.compile(r"\[Roster\] ([a-z0-9]+) -> ([a-z0-9]+): (.+)")
 _PROSODY = re.compile(r'@prosody (ours|theirs|both) "(.+)"( and ends)?')
 
@@ -264,7 +265,7 @@ def _annotation(transcript: Transcript, line: str, number: int) -> Difference:
     if found is None:
         raise ValueError('expected @prosody ours|theirs|both "section: quotation"')
     step = transcript.steps[-1] if transcript.steps else None
-    if step is None or not step.kind.startswith("receives") or step.difference is not None:
+    if step is None or not step.kind.startswith(("receives", "is offered")) or step.difference is not None:
         raise ValueError("@prosody stands behind a step in which one client receives something, or nothing")
     step.difference = Difference(found[1], found[2], bool(found[3]), number)
     return step.difference

@@ -33,6 +33,7 @@ class WireClient(abc.ABC):
         self.jid = ""
         self.lang = ""
         self.inbox: list[Element] = []
+        self.features = Element("features", NS.STREAM)  # of its stream
         self.is_closed = False
         self.is_inactive = False  # it said so (XEP-0352), and sends nothing of itself
         self.handled = 0  # stanzas since its stream is managed (XEP-0198)
@@ -142,7 +143,8 @@ class WireClient(abc.ABC):
             f"<?xml version='1.0'?><stream:stream to='{self.domain}' version='1.0'{lang} xmlns='{NS.CLIENT}' "
             f"xmlns:stream='{NS.STREAM}'>"
         )
-        return await self.take(lambda element: element.is_named("features", NS.STREAM))
+        self.features = await self.take(lambda element: element.is_named("features", NS.STREAM))
+        return self.features
 
     async def log_in(self, username: str, password: str, resource: str) -> None:
         """SASL PLAIN, then bind `resource`. The stream is open, and secure."""

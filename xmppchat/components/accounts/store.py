@@ -22,7 +22,7 @@ _imported = schema.imported_passwords.c
 _tombstones = schema.tombstones.c
 
 #: How the directory finds accounts (:class:`xmppchat.core.directory.Directory`).
-ACCOUNT_QUERY = select(_accounts.id, _accounts.localpart, _accounts.disabled).where(
+ACCOUNT_QUERY = select(_accounts.id, _accounts.localpart, _accounts.disabled, _accounts.created_at).where(
     _accounts.domain == bindparam("domain"),
     _accounts.localpart.in_(bindparam("localparts", expanding=True)),
 )

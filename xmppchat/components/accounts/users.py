@@ -11,7 +11,7 @@ from xmppchat.components.accounts import portable, records, store
 from xmppchat.components.accounts.component import Accounts
 from xmppchat.components.accounts.importing import Policy, import_part
 from xmppchat.components.accounts.store import CREDENTIALS, IMPORTED
-from xmppchat.core import events
+from xmppchat.core import events, lookalikes
 from xmppchat.core.account import Account
 from xmppchat.core.commands import CommandError, Parameter
 from xmppchat.core.component import PARTIAL, Component, ComponentConfig, Xep, command
@@ -56,11 +56,15 @@ class Users(Component[ComponentConfig]):
         if deleted_at:
             text = f"this name is taken: its account was deleted on {_date(deleted_at)}; --reuse takes it all the same"
             raise CommandError(text, Conflict(text))
-        resembled = await self._accounts.resembles(address)
+        notes = []
+        if resembled := await self._accounts.resembles(address):
+            notes.append(f"it looks like {resembled}, who is here too")
+        if lookalikes.is_mixed(address.local):
+            notes.append("it mixes letters of several scripts, as names do that pass for others")
         turn = self.kernel.new_turn()
         await self._accounts.create(address, password, turn, reuse=reuse)
         await self.kernel.settled(turn)
-        return {"added": address.bare} | ({"note": f"it looks like {resembled}, who is here too"} if resembled else {})
+        return {"added": address.bare} | ({"note": "; ".join(notes)} if notes else {})
 
     @command("user passwd", adhoc=f"{NS.ADMIN}#change-user-password")
     async def user_passwd(

@@ -98,7 +98,8 @@ class ArchiveConfig(ComponentConfig):
 
     days: int = Field(365, ge=0, le=36_500, description="how long messages are kept, in days; 0: for ever")
     messages: int = Field(
-        1_000_000, ge=0, le=1_000_000_000, description="how many messages of an account are kept, the newest; 0: all",
+        1_000_000, ge=0, le=1_000_000_000,
+        description="how many messages of an account are kept, the newest; 0: any number",
     )
 
 
@@ -201,10 +202,12 @@ class Archive(Component[ArchiveConfig]):
         crash_point("before-archive")
         number = self.kernel.ids.sortable()
         if content.is_retraction:
-            passage.turn.effect(self._retractions.note, account.id, peer.bare, flags, stanza, time_of(number))
+            at = time_of(number)
+            passage.turn.effect(self._retractions.note, account.id, peer.bare, flags, stanza, at)
         passage.turn.write(None, store.INSERT, {
             "id": number, "account_id": account.id, "flags": flags | store.READABLE if content.is_readable else flags,
-            "peer": peer.bare, "resource": peer.resource, "message_id": message_id(stanza), "stanza": stanza.document,
+            "peer": peer.bare, "resource": peer.resource, "message_id": message_id(stanza),
+            "stanza": stanza.document,
         })  # fmt: skip
         self._ends.coming(account.id)
         passage.turn.effect(self._ends.added, account.id, number)
@@ -301,7 +304,7 @@ class Archive(Component[ArchiveConfig]):
 
     @on(events.SessionEnded)
     def forget(self, event: events.SessionEnded) -> None:
-        """It asks nothing; what it sent may come once more. A cut frees it and its window, which know each other."""
+        """It asks and sends nothing any more. It and its window know each other: a cut frees both at once."""
         self._lost.ended(event.session, is_good_bye=event.is_good_bye)
         self._slots.forget(event.session)
         event.session.intake = None
@@ -342,7 +345,9 @@ class Archive(Component[ArchiveConfig]):
             before=query.parse_id(before) if before else None if after else store.HIGHEST,
         )
         return [
-            ArchivedMessage(stanza_ids.text_of(row.id), time_of(row.id), Stanza.from_element(parse_stored(row.stanza)))
+            ArchivedMessage(
+                stanza_ids.text_of(row.id), time_of(row.id), Stanza.from_element(parse_stored(row.stanza))
+            )
             for row in page.rows if results.message_text(row) is not None
         ]
 
@@ -389,11 +394,5 @@ class Archive(Component[ArchiveConfig]):
     async def export(self, account: Account) -> Sequence[Element]:
         """The whole archive, the oldest first (XEP-0227 §4.9)."""
         await self.kernel.gate.committed(self.kernel.gate.last)
-        children: list[Element | str] = []
-        after: int | None = None
-        while True:
-            page = await self._archives.page(account.id, store.Selection(low=after or 0), store.CHUNK)
-            children += filter(None, (results.result(row, "") for row in page.rows))
-            if page.is_complete:
-                return [Element("archive", NS.PORTABLE_ARCHIVE, None, children)] if children else []
-            after = page.rows[-1].id
+        children = await results.everything(self._archives, account.id)
+        return [Element("archive", NS.PORTABLE_ARCHIVE, None, children)] if children else []

@@ -12,6 +12,7 @@ from xml.parsers import expat
 
 import structlog
 
+from xmppchat.components.archive import store
 from xmppchat.core.runtime import time_of
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element, Serialised
@@ -77,3 +78,15 @@ def tombstone(original: Stanza, retraction_id: str, at: int) -> Stanza:
     """What stands in the place of a retracted message (XEP-0424 §5): its header, and who took it back when."""
     attributes = {"id": retraction_id, "stamp": timestamp(at)}
     return original.replace(children=(Element("retracted", NS.RETRACT, attributes),))
+
+
+async def everything(archives: store.Archives, account: int) -> list[Element | str]:
+    """All results of the archive of an account (its id), the oldest first."""
+    found: list[Element | str] = []
+    after = 0
+    while True:
+        page = await archives.page(account, store.Selection(low=after), store.CHUNK)
+        found += filter(None, (result(row, "") for row in page.rows))
+        if page.is_complete:
+            return found
+        after = page.rows[-1].id

@@ -8,46 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
 from xmppchat.components.archive import store
+from xmppchat.core.clock_guard import DAY, ClockGuard
 from xmppchat.core.kernel import Kernel
 from xmppchat.core.runtime import TIME_SHIFT, time_of
 
 log = structlog.get_logger(__name__)
 
-_DAY_SECONDS: Final = 86_400
-DAY: Final = _DAY_SECONDS * 1_000
-
-
-class ClockGuard:
-    """Notices a wall clock that jumped, so that nothing is deleted for a wrong date (reliability.md F-17).
-
-    After a jump of more than a day nothing is deleted for a day: time to set the clock right. Where it was right and
-    the server was merely off for long, a day later nothing is lost.
-    """
-
-    def __init__(self) -> None:
-        self._last: tuple[int, float] | None = None
-        self._trusted_from = 0.0
-
-    def refusal(self, now: int, monotonic: float, newest: int) -> str:
-        """Why nothing may be deleted at `now` (ms of wall time), "" where it may; `monotonic` in s.
-
-        `newest` is when the newest message came, 0 for none: all there is to compare with at the first call.
-        """
-        last, self._last = self._last, (now, monotonic)
-        if last is not None:
-            jump = (now - last[0]) - round((monotonic - last[1]) * 1_000)
-        else:
-            jump = now - newest if newest else 0
-        if abs(jump) > DAY:
-            self._trusted_from = monotonic + _DAY_SECONDS
-        if monotonic < self._trusted_from:
-            return "the clock, or the server's absence, moved the date by more than a day; it is believed in a day"
-        return ""
 
 
 class Upkeep:

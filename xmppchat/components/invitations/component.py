@@ -17,10 +17,10 @@ from pydantic import Field
 
 from xmppchat.components.invitations import store
 from xmppchat.core import events
-from xmppchat.core.authentication import Backoff
-from xmppchat.core.callers import Caller
+from xmppchat.core.callers import Caller, is_admin
 from xmppchat.core.commands import CommandError, Parameter
 from xmppchat.core.component import Component, ComponentConfig, Role, Xep, command, every, on
+from xmppchat.core.guesses import Backoff
 from xmppchat.core.runtime import timestamp
 from xmppchat.core.services import Invitation, InvitationService, RegistrationService
 from xmppchat.core.turn import Turn
@@ -178,7 +178,12 @@ class Invitations(Component[InvitationsConfig]):
         ] = False,
     ) -> dict[str, object]:
         """Create account."""
-        localpart = self._account(f"{username}@{caller.domain}").local if username else ""
+        localpart = ""
+        if username:
+            account = self._account(f"{username}@{caller.domain}")
+            if is_admin(self.kernel.config, account) and not caller.is_command_line:
+                raise NotAllowed(f"{account} is an admin's address: invite it with `xmppchat invite --user`")
+            localpart = account.local
         creator = caller.account.jid.bare if roster_subscription and caller.account is not None else ""
         uri, end = await self.make(caller.domain, creator=creator, localpart=localpart, is_limited=False)
         return self._shown(uri, end)

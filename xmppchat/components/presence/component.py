@@ -88,10 +88,16 @@ class Presence(Component[ComponentConfig]):
         """§4.2.2: to contacts that may see it, and to the account's own resources, this one included."""
         account = session.account
         contacts = [item.contact for item in self._roster.items(account) if item.sends_presence]
+        self._charge(account, len(contacts))
         self.kernel.router.fan_out(stanza, contacts, turn, may_see=self._who_may_see(account))
         for own in account.sessions.values():
             if own.presence is not None:
                 turn.effect(own.deliver, stanza, account.jid)
+
+    def _charge(self, account: Account, recipients: int) -> None:
+        """What one stanza becomes is on its sender's account (V-44): who causes too much is read more slowly."""
+        if account.rates is not None and recipients:
+            account.rates.fan_out(self.kernel.clock.monotonic(), recipients)
 
     def _who_may_see(self, account: Account) -> Callable[[JID], bool] | None:
         """Who is not blocked (XEP-0191 §3.3); None where nobody is."""
@@ -105,7 +111,9 @@ class Presence(Component[ComponentConfig]):
             if own is not session and own.presence is not None:
                 turn.effect(session.deliver, own.presence, session.jid)
         may_see = self._who_may_see(account)
-        for item in list(self._roster.items(account)):
+        items = list(self._roster.items(account))
+        self._charge(account, len(items))  # a probe each, and what answers it
+        for item in items:
             if item.gets_presence and (may_see is None or may_see(item.contact)):
                 self._probe(session, item.contact, turn)
             if item.request:
@@ -129,6 +137,7 @@ class Presence(Component[ComponentConfig]):
         session.priority = 0
         self._take_messages(session, is_wanted=False)
         session.directed = None
+        self._charge(account, len(contacts) + len(directed))
         self.kernel.router.fan_out(stanza, contacts.values(), turn, may_see=self._who_may_see(account))
         for own in own_sessions:
             turn.effect(own.deliver, stanza, account.jid)

@@ -28,6 +28,7 @@ from xmppchat.core.component import (
     stage,
 )
 from xmppchat.core.pipeline import PASS, Discard, Outcome, Passage
+from xmppchat.core.runtime import time_of
 from xmppchat.core.services import PushService
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
@@ -177,7 +178,7 @@ class Push(Component[ComponentConfig]):
         if not account.parts.get(REGISTRATIONS) or management is None:
             return
         newest = max(
-            (at for stanza, _, at in management.outstanding() if self._importance(session, stanza)), default=0
+            (time_of(at) for stanza, _, at in management.outstanding() if self._importance(session, stanza)), default=0
         )
         for registration in registrations.of_session(session):
             if newest > registration.published_at:

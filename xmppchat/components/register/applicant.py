@@ -5,8 +5,11 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import structlog
+
 from xmppchat.core import lookalikes
-from xmppchat.core.authentication import network_of
+from xmppchat.core.callers import is_admin
+from xmppchat.core.networks import network_of
 from xmppchat.core.services import Invitation, RosterItem
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID, InvalidJID
@@ -17,6 +20,8 @@ from xmppchat.protocol.stanza import Stanza
 
 if TYPE_CHECKING:
     from xmppchat.components.register.component import Register
+
+log = structlog.get_logger(__name__)
 
 
 class Applicant:
@@ -94,6 +99,8 @@ class Applicant:
     async def _check_name(self, jid: JID) -> None:
         """The name an invitation asks for, and none that is another's or looks like it (V-25)."""
         wanted = self._invitation.localpart if self._invitation is not None else ""
+        if self._is_kept_for_an_admin(jid):
+            raise Conflict("this name is taken; choose another")
         if wanted:
             if jid.local != wanted:
                 raise NotAcceptable(f"this invitation is for the name {wanted}")
@@ -103,6 +110,18 @@ class Applicant:
             raise NotAcceptable("a name does not mix letters of several scripts; choose another")
         if await self._register.accounts.resembles(jid):
             raise Conflict("this name looks too much like one that is taken; choose another")
+
+    def _is_kept_for_an_admin(self, jid: JID) -> bool:
+        """Whether the configuration makes an admin of `jid`, whoever has it: it is for whom the operator names in an
+        invitation, also where its account is not made yet or was deleted (V-30). Nor is what looks like it (V-25)."""
+        invitation, config = self._invitation, self._register.kernel.config
+        if invitation is not None and not invitation.creator and invitation.localpart == jid.local:
+            return False
+        return is_admin(config, jid) or any(
+            admin.domain == jid.domain and lookalikes.may_be_mistaken(jid.local, admin.local)
+            and lookalikes.skeleton(jid.local) == lookalikes.skeleton(admin.local)
+            for host in config.hosts.values() for admin in host.admins
+        )  # fmt: skip
 
     async def _make(self, jid: JID, password: str) -> None:
         register, invitation = self._register, self._invitation
@@ -115,6 +134,8 @@ class Applicant:
             if invitation is not None and invitation.creator:
                 await self._introduce(jid, account_id, JID.parse(invitation.creator), turn)
             await kernel.settled(turn)
+        inviter = "" if invitation is None else invitation.creator or "admin"
+        log.info("account registered", account=jid.bare, peer=self._peer, invited_by=inviter)
         self._invitation = None
 
     async def _introduce(self, jid: JID, account_id: int, inviter: JID, turn: Turn) -> None:

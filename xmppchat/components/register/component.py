@@ -6,15 +6,15 @@ a token of an invitation (XEP-0445) opens the door.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from ipaddress import ip_address, ip_network
+from functools import partial
 from typing import Literal
 
+import structlog
 from pydantic import Field, field_validator
 
 from xmppchat.components.register.applicant import Applicant, registration_form
 from xmppchat.components.register.budgets import Budget, Budgets
-from xmppchat.core.authentication import network_of
+from xmppchat.core import networks
 from xmppchat.core.component import ACCOUNT, SERVER, Component, ComponentConfig, Feature, IqRequest, Xep, iq_get, iq_set
 from xmppchat.core.services import (
     AccountService,
@@ -33,6 +33,8 @@ from xmppchat.protocol.errors import (
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stream_features import Fact, StreamFeature
 
+log = structlog.get_logger(__name__)
+
 
 class RegisterConfig(ComponentConfig):
     """Options of registration."""
@@ -44,18 +46,14 @@ class RegisterConfig(ComponentConfig):
         8, ge=1, le=64, description="shortest password that is taken", json_schema_extra={"unit": "characters"}
     )
     unlimited_networks: tuple[str, ...] = Field(
-        ("127.0.0.0/8", "::1/128"),
+        networks.LOOPBACK,
         description="networks that may register any number of accounts, such as that of your office",
     )
 
     @field_validator("unlimited_networks")
     @classmethod
     def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            try:
-                ip_network(network)
-            except ValueError as error:
-                raise ValueError(f"{error}; a network looks like 192.0.2.0/24") from None
+        networks.parse(value)
         return value
 
 
@@ -93,6 +91,11 @@ class Register(Component[RegisterConfig]):
         """See :class:`RegistrationService`."""
         return self.config.mode != "closed"
 
+    @property
+    def is_open(self) -> bool:
+        """See :class:`RegistrationService`."""
+        return self.config.mode == "open"
+
     def begin(self, domain: str, peer: str) -> Applicant:
         """See :class:`RegistrationService`."""
         return Applicant(self, domain, peer)
@@ -111,10 +114,10 @@ class Register(Component[RegisterConfig]):
         """
         limits = self.kernel.limits
         per_hour, per_day = limits.registrations_per_hour, limits.registrations_per_day
-        if not (per_hour or per_day) or _is_in(peer, self.config.unlimited_networks):
+        if not (per_hour or per_day) or networks.is_in(peer, networks.parse(self.config.unlimited_networks)):
             return None
         now = self.kernel.clock.monotonic()
-        budget = self._budgets.of(network_of(peer), per_hour, per_day, now)
+        budget = self._budgets.of(networks.network_of(peer), per_hour, per_day, now)
         if exhausted := budget.attempt(now) if is_invited else budget.take(now):
             self.kernel.limit_counters.fired(exhausted)
             raise ResourceConstraint("too many accounts were made from your network; try again tomorrow")
@@ -141,6 +144,7 @@ class Register(Component[RegisterConfig]):
             if len(list(query.elements())) != 1:
                 raise BadRequest("<remove/> stands alone")
             self.accounts.delete(session.account, request.turn)
+            request.turn.effect(partial(log.info, "account removed by its owner", account=session.account.jid.bare))
             return
         if (query.child_text("username") or session.account.jid.local) != session.account.jid.local:
             raise NotAllowed("only your own password can be changed")
@@ -151,11 +155,3 @@ class Register(Component[RegisterConfig]):
     def _own(self, request: IqRequest) -> None:
         if request.session is None or request.sender.domain != request.domain:
             raise Forbidden("this is for accounts of this host")
-
-
-def _is_in(peer: str, networks: Collection[str]) -> bool:
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return False
-    return any(address in ip_network(network) for network in networks)

@@ -21,7 +21,7 @@ from xmppchat.protocol.stream_features import Fact, StreamFeature, announcement
 from xmppchat.protocol.xmlreader import parse_stored
 
 #: RFC 6121 §2.1.2.4, §2.1.2.6 leave it to us (reliability.md, limit 29).
-MAX_TEXT_BYTES = 1_023
+MAX_NAME_BYTES = 256  # of a contact, or of a group
 MAX_GROUPS = 16
 
 
@@ -122,12 +122,24 @@ class Roster(Component[ComponentConfig]):
             raise ResourceConstraint(f"a roster holds {self.kernel.limits.roster_items} contacts; remove some first")
         # Only name and groups are the client's to set (§2.1.2.5, §2.3.2).
         changed = replace(
-            item or RosterItem(contact), name=_name(element), groups=self._groups(element), is_listed=True
+            item or RosterItem(contact), name=self._name(element), groups=self._groups(element), is_listed=True
         )
         self.store(account, changed, request.turn, push=True)
 
+    def _name(self, element: Element) -> str:
+        name = element.get("name")
+        self._check_size(name, "the name of a contact")
+        return name
+
+    def _check_size(self, name: str, what: str) -> None:
+        if len(name.encode()) > MAX_NAME_BYTES:
+            self.kernel.limit_counters.fired("roster_names")
+            raise NotAcceptable(f"{what} has at most {MAX_NAME_BYTES} bytes")
+
     def _groups(self, element: Element) -> tuple[str, ...]:
         groups = _groups(element)
+        for group in groups:
+            self._check_size(group, "the name of a group")
         if len(groups) > MAX_GROUPS:
             self.kernel.limit_counters.fired("roster_groups")
             raise NotAcceptable(f"a contact is in at most {MAX_GROUPS} groups")
@@ -189,13 +201,6 @@ def _contact(element: Element) -> JID:
         raise BadRequest(f"the roster item's 'jid': {error}") from None
 
 
-def _name(element: Element) -> str:
-    name = element.get("name")
-    if len(name.encode()) > MAX_TEXT_BYTES:
-        raise NotAcceptable(f"a name has at most {MAX_TEXT_BYTES} bytes")
-    return name
-
-
 def _groups(element: Element) -> tuple[str, ...]:
     groups = [group.text for group in element.find_all("group")]
     if len(set(groups)) != len(groups):
@@ -203,6 +208,4 @@ def _groups(element: Element) -> tuple[str, ...]:
     for group in groups:
         if not group:
             raise NotAcceptable("the name of a group is not empty")
-        if len(group.encode()) > MAX_TEXT_BYTES:
-            raise NotAcceptable(f"the name of a group has at most {MAX_TEXT_BYTES} bytes")
     return tuple(groups)

@@ -13,9 +13,11 @@ from xmppchat.components.stream_management.managed import Managed, Sent
 from xmppchat.components.stream_management.unsent import hand_back, stamped
 from xmppchat.components.stream_management.waiting import Waiting
 from xmppchat.core import events
+from xmppchat.core.clock_guard import ClockGuard
 from xmppchat.core.component import Component, ComponentConfig, Xep, every, nonza, on, with_bind
 from xmppchat.core.crash_points import crash_point
 from xmppchat.core.kernel import Hibernation
+from xmppchat.core.runtime import TIME_SHIFT, time_of
 from xmppchat.core.services import PushService, ResumptionService, Successor
 from xmppchat.core.session import Session
 from xmppchat.jid import JID
@@ -70,6 +72,7 @@ class StreamManagement(Component[ComponentConfig]):
         # (account, handled; the stream itself while something is under way) by SM-ID
         self._ended: OrderedDict[str, tuple[str, int | Managed]] = OrderedDict()
         self._waiting = Waiting()
+        self._guard = ClockGuard()
         self._unasked: dict[Managed, None] = {}
         self._asked: dict[Managed, None] = {}  # whoever has owed longest is first
         self._owing: dict[Managed, None] = {}
@@ -276,7 +279,11 @@ class StreamManagement(Component[ComponentConfig]):
     @every(3_600)
     async def clean(self) -> None:
         """Forget how far streams were that ended long ago."""
-        limit = (self.kernel.clock.now() - KEPT_MS) << 22
+        now, newest = self.kernel.clock.now(), await store.newest(self.kernel.reader)
+        if refusal := self._guard.refusal(now, self.kernel.clock.monotonic(), time_of(newest)):
+            log.warning("counts of ended streams are all kept", reason=refusal)
+            return
+        limit = (now - KEPT_MS) << TIME_SHIFT
         live = {managed.number for managed in self._streams.values()}
         turn = self.kernel.new_turn()
         for number in await store.older(self.kernel.reader, limit):

@@ -169,7 +169,7 @@ def in_use(name: str, found: tuple[int, Any, str] | None) -> DatabaseInUse:
     """The error for a database that somebody else has."""
     who = (found[2] if found is not None else "") or "another program"
     return DatabaseInUse(
-        f"{name} is in use by {who}: stop that server first, or leave the work to it (its control socket)"
+        f"{name} is in use by {who}: stop that server first"
     )
 
 
