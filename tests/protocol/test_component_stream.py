@@ -11,15 +11,14 @@ import pytest
 
 from xmppchat.protocol import component_stream
 from xmppchat.protocol.component_stream import (
-    ComponentPhase,
     ComponentStream,
     ComponentStreamSettings,
-    SecretProved,
     handshake,
 )
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import HostGone
-from xmppchat.protocol.stream_events import StanzaReceived, StreamEnded
+from xmppchat.protocol.stream_events import SecretProved, StanzaReceived, StreamEnded
+from xmppchat.protocol.stream_phases import Phase
 from xmppchat.protocol.xmlreader import ReaderLimits
 
 SECRET = "s3cret" * 6
@@ -99,7 +98,7 @@ def test_what_comes_with_the_handshake_waits_for_the_answer() -> None:
     assert together.output.endswith("<handshake/>")
     assert len(together.stanzas) == 1
     undecided = Driver(accepts=False).send(HEADER, PROOF + MESSAGE, MESSAGE)
-    assert (undecided.stanzas, undecided.stream.phase) == ([], ComponentPhase.PROVEN)
+    assert (undecided.stanzas, undecided.stream.phase) == ([], Phase.BINDING)
     undecided.stream.accept()
     undecided.send("")
     assert len(undecided.stanzas) == 2
@@ -136,7 +135,7 @@ def test_a_header_that_is_refused(sent: str | bytes, condition: str) -> None:
     driver = Driver().send(sent, PROOF, MESSAGE)
     assert driver.condition == condition
     assert driver.stanzas == []
-    assert driver.stream.phase is ComponentPhase.CLOSED
+    assert driver.stream.phase is Phase.CLOSED
     assert driver.output.startswith("<?xml version='1.0'?><stream:stream ")
     ElementTree.fromstring(driver.output)
 

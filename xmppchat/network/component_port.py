@@ -18,13 +18,7 @@ from xmppchat.network.deadline import Deadline
 from xmppchat.network.listener import Listener
 from xmppchat.network.transport import OVERFLOW, STALLED
 from xmppchat.network.wire import Wire
-from xmppchat.protocol.component_stream import (
-    ComponentEvent,
-    ComponentPhase,
-    ComponentStream,
-    ComponentStreamSettings,
-    SecretProved,
-)
+from xmppchat.protocol.component_stream import ComponentStream, ComponentStreamSettings
 from xmppchat.protocol.errors import (
     HostGone,
     StreamConflict,
@@ -34,7 +28,8 @@ from xmppchat.protocol.errors import (
     StreamResourceConstraint,
 )
 from xmppchat.protocol.stanza import Stanza
-from xmppchat.protocol.stream_events import StanzaReceived
+from xmppchat.protocol.stream_events import Event, SecretProved, StanzaReceived, StreamEnded
+from xmppchat.protocol.stream_phases import Phase
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +106,7 @@ class ComponentConnection:
 
     # --- events -----------------------------------------------------------------------------------------
 
-    def _handle(self, events: list[ComponentEvent]) -> None:
+    def _handle(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, StanzaReceived):
                 if self.link is None:
@@ -123,7 +118,7 @@ class ComponentConnection:
                     return
             elif isinstance(event, SecretProved):
                 self._attach()
-            else:
+            elif isinstance(event, StreamEnded):
                 self._ended(event.error)
 
     def _attach(self) -> None:
@@ -182,7 +177,7 @@ class ComponentConnection:
     def reconfigure(self) -> None:
         """The configuration is another: go on, unless the component is not expected any more, or not so."""
         self._stream.reconfigure(self._port.settings)
-        if self._stream.phase is not ComponentPhase.ATTACHED:
+        if self._stream.phase is not Phase.BOUND:
             return
         secret = self._port.secret_of(self._stream.domain)
         if secret is None:

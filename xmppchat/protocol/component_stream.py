@@ -1,18 +1,18 @@
 """The stream of an external component (XEP-0114, ``jabber:component:accept``), without input and output.
 
-A second engine beside :mod:`xmppchat.protocol.stream`, over the same reader (docs/adr/0002-sans-io-streams.md): bytes
-in, events out, answers by calls. Negotiation is a header and a ``<handshake/>``; what is not in :data:`TABLE` ends the
-stream. Nothing is believed for coming from a component: before the handshake the reader's limits are those for
-strangers, after it those for clients that have logged in.
+A header and a ``<handshake/>``, over the engine of the streams of clients (docs/adr/0002-sans-io-streams.md). Its
+phases are theirs: SECURE is what comes before the handshake, BINDING while its owner decides whether it may attach,
+BOUND when stanzas flow. Nothing is believed for coming from a component: before the handshake the reader's limits are
+those for strangers, after it those for clients that have logged in.
 """
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol.element import Element, escape_attribute
@@ -22,31 +22,13 @@ from xmppchat.protocol.errors import (
     InvalidNamespace,
     StreamError,
     StreamNotAuthorized,
-    StreamPolicyViolation,
-    UnsupportedStanzaType,
 )
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import KINDS
-from xmppchat.protocol.stream_events import StanzaReceived, StreamEnded
-from xmppchat.protocol.xmlreader import CLOSED, TRUSTED, UNTRUSTED, Item, ReaderLimits, StreamHeader, XmlReader
-
-
-class ComponentPhase(enum.Enum):
-    """Where the stream stands."""
-
-    OPENING = "opening"
-    CONNECTED = "connected"  # headers exchanged, the secret is to be proved
-    PROVEN = "proven"  # it was; the owner decides whether it may attach
-    ATTACHED = "attached"  # stanzas flow
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True)
-class SecretProved:
-    """The component of :attr:`ComponentStream.domain` is there: answer with `accept`, or `close` with an error."""
-
-
-ComponentEvent = SecretProved | StanzaReceived | StreamEnded
+from xmppchat.protocol.stream_engine import Action, StreamEngine
+from xmppchat.protocol.stream_events import Event, SecretProved, StanzaReceived
+from xmppchat.protocol.stream_phases import Phase
+from xmppchat.protocol.xmlreader import TRUSTED, UNTRUSTED, ReaderLimits, StreamHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,70 +40,22 @@ class ComponentStreamSettings:
     trusted_limits: ReaderLimits = TRUSTED
     untrusted_limits: ReaderLimits = UNTRUSTED
     untrusted_total: int = 65_536  # bytes before authentication (reliability.md, limit 3)
+    nonzas: Collection[tuple[str, str]] = ()
 
 
-class ComponentStream:
+class ComponentStream(StreamEngine):
     """One stream in the receiving role. `domain` is the component's, "" until its header was accepted."""
 
-    __slots__ = ("_id", "_output", "_received", "_settings", "domain", "phase", "reader")
+    __slots__ = ("_id", "domain")
+
+    content_namespace = NS.COMPONENT_ACCEPT
+    stanza_namespace = ""  # the table sees them, too: inside the server they have another namespace
+    _settings: ComponentStreamSettings
 
     def __init__(self, settings: ComponentStreamSettings) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._id = settings.new_id()
-        self._output: list[str] = []
-        self._received = 0
         self.domain = ""
-        self.phase = ComponentPhase.OPENING
-        self.reader = XmlReader(settings.untrusted_limits)
-
-    # --- in --------------------------------------------------------------------------------------------------
-
-    def receive(self, data: bytes) -> list[ComponentEvent]:
-        """Bytes from the peer. Never raises for what a peer may send: errors become :class:`StreamEnded`."""
-        if self.phase is ComponentPhase.CLOSED:
-            return []
-        if self.phase is not ComponentPhase.ATTACHED:
-            self._received += len(data)
-            if self._received > self._settings.untrusted_total:
-                return self.close(StreamPolicyViolation("too many bytes before the handshake", limit="total"))
-        return self._run(data)
-
-    def resume(self) -> list[ComponentEvent]:
-        """Go on with what came behind the handshake; call it once that is answered."""
-        return self._run(b"") if self.phase is ComponentPhase.ATTACHED and self.reader.pending else []
-
-    def _run(self, data: bytes) -> list[ComponentEvent]:
-        events: list[ComponentEvent] = []
-        try:
-            if self.phase is ComponentPhase.PROVEN:
-                self.reader.hold(data)
-                return events
-            items = self.reader.feed(data)
-            while items:
-                for item in items:
-                    self._handle(item, events)
-                items = self.reader.resume() if not events and self.reader.pending else []
-        except StreamError as error:
-            events.extend(self.close(error))
-        return events
-
-    def _handle(self, item: Item, events: list[ComponentEvent]) -> None:
-        if self.phase is ComponentPhase.CLOSED:
-            return
-        if isinstance(item, Element):
-            if item.namespace == NS.CLIENT and item.name in KINDS:
-                # COMPAT(libraries of gateways): stanzas in the namespace of clients; others take them, too.
-                namespace = NS.COMPONENT_ACCEPT
-            else:
-                namespace = item.namespace
-            action = TABLE.get((self.phase, namespace, item.name))
-            if action is None:
-                raise UNEXPECTED[self.phase](f"<{item.name[:64]}/> is not expected here")
-            events.append(action(self, item))
-        elif item is CLOSED:
-            events.extend(self.close())
-        elif isinstance(item, StreamHeader):
-            self._open(item)
 
     # --- header and handshake (XEP-0114 §3) ----------------------------------------------------------------------
 
@@ -136,7 +70,7 @@ class ComponentStream:
         self._output.append(self._header(self.domain or wanted))
         if problem is not None:
             raise problem
-        self.phase = ComponentPhase.CONNECTED
+        self.phase = Phase.SECURE
 
     def _judge(self, header: StreamHeader, wanted: str) -> str:
         if header.name != "stream" or header.namespace != NS.STREAM:
@@ -159,54 +93,31 @@ class ComponentStream:
             f" from='{escape_attribute(sender)}' id='{self._id}'>"
         )
 
-    def _handshake(self, element: Element) -> ComponentEvent:
+    def _handshake(self, element: Element) -> Event:
         secret = self._settings.secret_of(self.domain)
         given = element.text.strip().lower().encode()
         # With no secret, too, something is compared: who was taken off the configuration learns nothing by the time.
         expected = handshake(self._id, secret or "").encode()
         if not hmac.compare_digest(given, expected) or secret is None:
             raise StreamNotAuthorized("the handshake is not made with the secret that this server has for the domain")
-        self.phase = ComponentPhase.PROVEN
+        self.phase = Phase.BINDING
         return SecretProved()
 
     def accept(self) -> None:
         """The component is attached: stanzas may flow."""
         self._output.append("<handshake/>")
-        self.phase = ComponentPhase.ATTACHED
-        self.reader.limits = self._settings.trusted_limits
-        self.reader.one_at_a_time = False
+        self._trust()
 
-    def _stanza(self, element: Element) -> ComponentEvent:
+    def _stanza(self, element: Element) -> Event:
         _rename(element)
         return StanzaReceived(element)
 
-    def reconfigure(self, settings: ComponentStreamSettings) -> None:
-        """The server's settings have changed: what is read from now on has other bounds."""
-        self._settings = settings
-        is_attached = self.phase is ComponentPhase.ATTACHED
-        self.reader.limits = settings.trusted_limits if is_attached else settings.untrusted_limits
-
-    # --- out -------------------------------------------------------------------------------------------------
-
-    def take_output(self) -> bytes:
-        """What is to be written, once."""
-        data = "".join(self._output).encode()
-        self._output.clear()
-        return data
-
-    def close(self, error: StreamError | None = None) -> list[ComponentEvent]:
-        """End the stream, with `error` if it is one (RFC 6120 §4.4, §4.9). Idempotent."""
-        if self.phase is ComponentPhase.CLOSED:
-            return []
-        if self.phase is ComponentPhase.OPENING and not self._output:
-            self._output.append(self._header(""))  # an error needs a stream to stand in
-        if error is not None:
-            inner = "".join(child.to_xml(NS.COMPONENT_ACCEPT) for child in error.to_element().elements())
-            self._output.append(f"<stream:error>{inner}</stream:error>")
-        self._output.append("</stream:stream>")
-        self.phase = ComponentPhase.CLOSED
-        self.reader.close()
-        return [StreamEnded(error)]
+    table: ClassVar[Mapping[tuple[Phase, str, str], Action]] = {
+        (Phase.SECURE, NS.COMPONENT_ACCEPT, "handshake"): _handshake,
+        # COMPAT(libraries of gateways): stanzas in the namespace of clients; others take them, too.
+        **dict.fromkeys(((Phase.BOUND, NS.COMPONENT_ACCEPT, kind) for kind in KINDS), _stanza),
+        **dict.fromkeys(((Phase.BOUND, NS.CLIENT, kind) for kind in KINDS), _stanza),
+    }
 
 
 def handshake(stream_id: str, secret: str) -> str:
@@ -222,18 +133,3 @@ def _rename(element: Element) -> None:
         if one.namespace == NS.COMPONENT_ACCEPT:
             one.namespace = NS.CLIENT
         waiting.extend(one.elements())
-
-
-Action = Callable[[ComponentStream, Element], ComponentEvent]
-
-#: What may come when, and what it does.
-TABLE: Mapping[tuple[ComponentPhase, str, str], Action] = {
-    (ComponentPhase.CONNECTED, NS.COMPONENT_ACCEPT, "handshake"): ComponentStream._handshake,
-    **{(ComponentPhase.ATTACHED, NS.COMPONENT_ACCEPT, kind): ComponentStream._stanza for kind in sorted(KINDS)},
-}
-#: What anything else is.
-UNEXPECTED: Mapping[ComponentPhase, type[StreamError]] = {
-    ComponentPhase.CONNECTED: StreamNotAuthorized,
-    ComponentPhase.PROVEN: StreamNotAuthorized,
-    ComponentPhase.ATTACHED: UnsupportedStanzaType,
-}

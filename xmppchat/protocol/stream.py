@@ -53,6 +53,8 @@ class Stream(StreamEngine):
     __slots__ = ("_bind_id", "_is_sasl2", "_results", "_success", "channel_bindings", "domain", "facts", "header_from",
                  "lang")  # fmt: skip
 
+    _settings: StreamSettings
+
     def __init__(
         self, settings: StreamSettings, *, secure: bool, channel_bindings: Mapping[str, bytes] | None = None
     ) -> None:

@@ -9,8 +9,8 @@ headers, and says what its stanzas are: :class:`~xmppchat.protocol.stream.Stream
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar, Protocol
 
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
@@ -19,8 +19,7 @@ from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.stream_events import ASKING, Event, NonzaReceived, StanzaReceived, StreamEnded
 from xmppchat.protocol.stream_phases import UNEXPECTED, Phase
-from xmppchat.protocol.stream_settings import StreamSettings
-from xmppchat.protocol.xmlreader import CLOSED, Item, StreamHeader, XmlReader
+from xmppchat.protocol.xmlreader import CLOSED, Item, ReaderLimits, StreamHeader, XmlReader
 
 #: What an element does where the table has it: an event for the owner, or None.
 Action = Callable[[Any, Element], Event | None]
@@ -28,17 +27,39 @@ Action = Callable[[Any, Element], Event | None]
 _STANZAS = frozenset({"message", "presence", "iq"})
 
 
+class EngineSettings(Protocol):
+    """What every stream must know of the server it belongs to."""
+
+    @property
+    def trusted_limits(self) -> ReaderLimits:
+        """Limits of the reader once the peer has proved who it is."""
+
+    @property
+    def untrusted_limits(self) -> ReaderLimits:
+        """Limits before that."""
+
+    @property
+    def untrusted_total(self) -> int:
+        """How many bytes may come before that (reliability.md, limit 3)."""
+
+    @property
+    def nonzas(self) -> Collection[tuple[str, str]]:
+        """(namespace, name) of what may come between stanzas."""
+
+
 class StreamEngine(ABC):
     """One stream in the receiving role."""
 
     __slots__ = ("_output", "_received", "_settings", "is_waiting", "phase", "reader")
 
-    #: Namespace of the stanzas.
+    #: Namespace of what is sent.
     content_namespace: ClassVar[str] = NS.CLIENT
+    #: Namespace of stanzas that are handed out as they come.
+    stanza_namespace: ClassVar[str] = NS.CLIENT
     #: Negotiation: what may come when, and what it does.
     table: ClassVar[Mapping[tuple[Phase, str, str], Action]] = {}
 
-    def __init__(self, settings: StreamSettings) -> None:
+    def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._output: list[str] = []
         self._received = 0
@@ -99,7 +120,7 @@ class StreamEngine(ABC):
         if self.phase is Phase.CLOSED:
             return
         if isinstance(item, Element):
-            if self.phase is Phase.BOUND and item.namespace == self.content_namespace and item.name in _STANZAS:
+            if self.phase is Phase.BOUND and item.namespace == self.stanza_namespace and item.name in _STANZAS:
                 events.append(StanzaReceived(item))  # the hot path: no table needed
                 return
             if self.phase is Phase.BOUND and (item.namespace, item.name) in self._settings.nonzas:
@@ -125,7 +146,7 @@ class StreamEngine(ABC):
     def _header(self, wanted: str) -> str:
         """Our header; `wanted` is the domain that the peer asked for, "" where it asked for none."""
 
-    def reconfigure(self, settings: StreamSettings) -> None:
+    def reconfigure(self, settings: EngineSettings) -> None:
         """The server's settings have changed: what is read from now on has other bounds."""
         self._settings = settings
         is_bound = self.phase is Phase.BOUND

@@ -76,6 +76,11 @@ class RegistrationRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretProved:
+    """An external component is there (XEP-0114); answer with `accept`, or close with an error."""
+
+
+@dataclass(frozen=True, slots=True)
 class StanzaReceived:
     """A stanza on a bound stream, as an element in ``jabber:client``."""
 
@@ -98,8 +103,11 @@ class StreamEnded:
 
 Event = (
     StartTlsRequested | SaslStarted | SaslResponded | SaslAborted | TaskBegun | TaskAnswered | BindRequested
-    | ResumeRequested | RegistrationRequested | StanzaReceived | NonzaReceived | StreamEnded
+    | ResumeRequested | RegistrationRequested | SecretProved | StanzaReceived | NonzaReceived | StreamEnded
 )
 
 #: Events that are answered by a call.
-ASKING = (SaslStarted, SaslResponded, TaskBegun, TaskAnswered, BindRequested, ResumeRequested, RegistrationRequested)
+ASKING = (
+    SaslStarted, SaslResponded, TaskBegun, TaskAnswered, BindRequested, ResumeRequested, RegistrationRequested,
+    SecretProved,
+)
