@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from archive_support import JULIET, NURSE, ROMEO, accounts, connected, rows
 from disk_support import SlowDisk, until
-from stream_management_support import log_in
+from stream_management_support import log_in, resume
 
 from xmppchat.components.archive import resends
 from xmppchat.jid import JID
@@ -182,3 +184,24 @@ async def test_a_message_is_retracted_by_its_id_whatever_its_origin_id(driver: M
     romeo.write(f"<message to='{JULIET}' type='chat' id='r1'><retract xmlns='{NS.RETRACT}' id='m1'/></message>")
     await driver.settle([])
     assert await stored(driver, "Oops", ROMEO, JULIET) == [0, 0]
+
+
+async def test_a_session_may_send_again_after_a_planned_restart(tmp_path: Path) -> None:
+    """What a client began to send again, in a new session, before the server stopped."""
+    driver = MemoryDriver(tmp_path)
+    await driver.start()
+    await accounts(driver, "juliet")
+    former, _ = await log_in(driver, "romeo")
+    former.write(chat("once"))
+    await driver.settle([])
+    _, previd = await log_in(driver, "romeo", "tablet", is_new=False)
+    await driver.stop()
+
+    driver = MemoryDriver(tmp_path)
+    await driver.start()
+    again, answer = await resume(driver, "romeo", previd, 0)
+    assert answer.name == "resumed"
+    again.write(chat("once"))
+    await driver.settle([])
+    assert await stored(driver, "once", ROMEO, JULIET) == [1, 1]
+    await driver.stop()

@@ -4,7 +4,8 @@
     python -m faults --only "a full disk" --seed 7    one kind of fault; also "kills"
     python -m faults --mutant lost-carbon             plant a defect: success is that it is found
 
-The exit status is 1 where the contract was broken or a defect was not found. A failed run leaves its folder.
+The exit status is 1 where the contract was broken, a defect was not found, or a scenario was left out since something
+is missing on this machine. A failed run leaves its folder.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -27,13 +28,22 @@ from peers.postgresql import Postgresql
 
 from .environment import FakeTime, may_unshare
 from .mutants.planted import PATCHES
-from .report import Line, write_report
+from .power import may_build
+from .report import LeftOut, Line, write_report
 from .run import Report
-from .scenarios import SCENARIOS, SQLITE_ONLY, Scenario, Setting, hunt, kills
+from .scenarios import HUNTS, SCENARIOS, SQLITE_ONLY, Scenario, Setting, hunt, kills
 
 DATABASES = ("SQLite", "PostgreSQL")
+#: What a scenario cannot do without: whether it is there, and what to do where it is not.
+_NEEDS: Mapping[str, tuple[Callable[[], object], str]] = {
+    "a full disk": (may_unshare, "there are no mount namespaces here (unshare -rm)"),
+    "a jumping clock": (FakeTime.library, "libfaketime is not installed (Debian: apt-get install faketime)"),
+    "power losses": (may_build, "there is no C compiler (Debian: apt-get install gcc libc6-dev)"),
+}
 #: Share of the kills for each database: SQLite is what most servers run on.
 _SHARES = {"SQLite": 0.6, "PostgreSQL": 0.4}
+#: Defects of what the other database does not have.
+_NO_DEFECTS = {("no-sync", "PostgreSQL")}
 #: Kills of one run: after so many, archives are read and judged, so that a failure is found in a small history.
 _KILLS_OF_A_RUN = 40
 
@@ -43,6 +53,7 @@ class Harness:
 
     def __init__(self, folder: Path, certificates: Certificates, seed: int, postgresql: Postgresql | None) -> None:
         self.lines: list[Line] = []
+        self.left_out: list[LeftOut] = []
         self._folder = folder
         self._certificates = certificates
         self._seed = seed
@@ -57,19 +68,19 @@ class Harness:
             number -= share
 
     def scenario(self, name: str, database: str) -> None:
-        """One of :data:`SCENARIOS`, where it can be run."""
+        """One of :data:`SCENARIOS`, if it is about that database; where it cannot be run, that is remembered."""
         if database != "SQLite" and name in SQLITE_ONLY:
             return
-        if name == "a full disk" and not may_unshare():
-            print(f"{name}: left out, there are no mount namespaces here (unshare -rm)")
-        elif name == "a jumping clock" and not FakeTime.library():
-            print(f"{name}: left out, libfaketime is not installed (Debian: apt-get install faketime)")
-        else:
+        is_there, complaint = _NEEDS.get(name, (lambda: True, ""))
+        if is_there():
             self._run(name, database, SCENARIOS[name])
+        else:
+            self.left_out.append(LeftOut(name, database, complaint))
+            print(f"{database}, {name}: LEFT OUT, {complaint}", flush=True)
 
-    def mutant(self, name: str) -> bool:
+    def mutant(self, name: str, database: str) -> bool:
         """Whether a planted defect was found."""
-        report = self._run(f"planted: {name}", "SQLite", hunt, mutant=name)
+        report = self._run(f"planted: {name}", database, HUNTS.get(name, hunt), mutant=name)
         return bool(report.verdict.violations)
 
     def _run(self, name: str, database: str, scenario: Scenario, mutant: str = "") -> Report:
@@ -106,7 +117,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=200, help="in all (default: 200)")
     parser.add_argument("--database", choices=DATABASES, action="append", help="default: both")
     parser.add_argument("--only", choices=["kills", "mutants", *SCENARIOS], help="one part")
-    parser.add_argument("--mutant", choices=sorted(PATCHES), help="plant one defect, which has to be found")
+    parser.add_argument("--mutant", choices=sorted(PATCHES), help="plant one defect (in the first --database)")
     parser.add_argument("--report", type=Path, help="write the report here")
     return parser.parse_args()
 
@@ -120,9 +131,10 @@ def _all(harness: Harness, databases: list[str], number: int, only: str) -> list
         for name in SCENARIOS:
             if only in ("", name):
                 harness.scenario(name, database)
-    if only in ("", "mutants"):
-        return [name for name in PATCHES if not harness.mutant(name)]
-    return []
+    if only not in ("", "mutants"):
+        return []
+    planted = [(name, database) for database in databases for name in PATCHES if (name, database) not in _NO_DEFECTS]
+    return [f"{name} ({database})" for name, database in planted if not harness.mutant(name, database)]
 
 
 def main() -> int:
@@ -134,10 +146,10 @@ def main() -> int:
     certificates = make_certificates(folder / "tls")
     begin = time.monotonic()
     print(f"seed {arguments.seed}, in {folder}", flush=True)
-    with _postgresql("PostgreSQL" in databases and not arguments.mutant) as server:
+    with _postgresql("PostgreSQL" in databases) as server:
         harness = Harness(folder, certificates, arguments.seed, server)
         if arguments.mutant:
-            missed = [] if harness.mutant(arguments.mutant) else [arguments.mutant]
+            missed = [] if harness.mutant(arguments.mutant, databases[0]) else [arguments.mutant]
         else:
             missed = _all(harness, databases, arguments.kills, arguments.only or "")
     for name in missed:
@@ -147,11 +159,11 @@ def main() -> int:
         if any(line.database == database for line in results):
             print(f"{database}: {Line.total(results, database)}")
     if arguments.report is not None:
-        write_report(arguments.report, harness.lines, arguments.seed, time.monotonic() - begin)
+        write_report(arguments.report, harness.lines, harness.left_out, arguments.seed, time.monotonic() - begin)
     is_kept = not any(line.report.verdict.violations for line in results)
     if is_kept:
         shutil.rmtree(folder)
-    return 0 if is_kept and not missed else 1
+    return 0 if is_kept and not missed and not harness.left_out else 1
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ class Sending:
     is_acked: bool = False
     bounces: list[str] = field(default_factory=list)
     times_sent: int = 1
+    #: Accounts that archive nothing but what they write to themselves.
+    unkept: frozenset[str] = frozenset()
 
     @property
     def recipient(self) -> str:
@@ -34,9 +36,15 @@ class Sending:
         return self.to.partition("@")[0]
 
     @property
+    def parties(self) -> tuple[str, ...]:
+        """The accounts that may see it."""
+        return tuple(dict.fromkeys((self.sender.account, self.recipient)))
+
+    @property
     def archives(self) -> tuple[str, ...]:
         """The accounts that must have it."""
-        return tuple(dict.fromkeys((self.sender.account, self.recipient)))
+        parties = self.parties
+        return parties if len(parties) == 1 else tuple(one for one in parties if one not in self.unkept)
 
 
 @dataclass(slots=True)
@@ -78,7 +86,8 @@ def collect(plan: Plan, logs: Path, archives: Mapping[str, list[Row]]) -> Histor
             match event["event"]:
                 case "intent":
                     number += 1
-                    sending = Sending(event["body"], client, event["to"], event["id"], number)
+                    unkept = frozenset(plan.unkept)
+                    sending = Sending(event["body"], client, event["to"], event["id"], number, unkept=unkept)
                     assert sending.body not in sendings, "a client repeated a body"
                     sendings[sending.body] = by_id[sending.mid] = sending
                 case "acked":

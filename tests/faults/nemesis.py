@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from live_server import wait_for
 
 from .environment import FakeTime, SmallDisk
+from .power import UnsyncedWrites, check_database, is_stopped
 from .proxy import FaultProxy
 from .run import Nemesis, Run
 
@@ -41,6 +42,25 @@ def kills(number: int, *, mean: float = 1.0, restart_share: float = 0.0) -> Neme
         await asyncio.sleep(1.0)
 
     return killing
+
+
+def power_losses(disk: UnsyncedWrites, number: int, *, mean: float = 0.7) -> Nemesis:
+    """The machine loses power that often: the database is what was synced, and some of the rest (F-02)."""
+
+    async def losing(run: Run) -> None:
+        await asyncio.sleep(1.0)
+        for _ in range(number):
+            await asyncio.sleep(run.random.uniform(0.1, 2 * mean))
+            os.kill(run.server.pid, signal.SIGSTOP)  # one instant for all files
+            await asyncio.to_thread(wait_for, lambda: is_stopped(run.server.pid), 10.0, "the server to stand still")
+            await asyncio.to_thread(run.server.kill)
+            run.count("unsynced writes", disk.lose_power(run.random))
+            check_database(next(run.server.directory.glob("**/*.db")))
+            await asyncio.to_thread(run.server.start)
+            run.count("power losses")
+        await asyncio.sleep(1.0)
+
+    return losing
 
 
 def restarts(number: int, *, mean: float = 2.0) -> Nemesis:

@@ -14,6 +14,7 @@ from .oracle.archive import Row
 from .oracle.log import Event
 from .oracle.payload import Payload, digest
 from .oracle.plan import ClientPlan
+from .rebuilt import rebuilt
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,17 @@ def acknowledged_is_kept(history: History) -> Iterator[Violation]:
             for account in sending.archives:
                 if sending.body not in held[account]:
                     yield Violation("lost", f"{sending.body} is not in the archive of {account}", sending.body)
+
+
+def acknowledged_arrived(history: History) -> Iterator[Violation]:
+    """C5: what its recipient does not archive was shown to one of its devices at least, unless it was refused."""
+    shown: dict[str, set[str]] = defaultdict(set)
+    for client in history.plan.clients:
+        shown[client.account].update(event["body"] for event in _received(history, client))
+    for sending in history.sendings.values():
+        is_due = sending.is_acked and not sending.bounces and sending.recipient not in sending.archives
+        if is_due and sending.body not in shown[sending.recipient]:
+            yield Violation("lost", f"{sending.body} reached no device of {sending.recipient}", sending.body)
 
 
 def both_or_neither(history: History) -> Iterator[Violation]:
@@ -179,8 +191,8 @@ def one_id_everywhere(history: History) -> Iterator[Violation]:
         own = ids[client.account]
         for event in _received(history, client):
             kept = own.get(event["body"])
-            if kept and "sid" in event and event["sid"] not in kept:
-                text = f"{event['body']} came as {event['sid']} by {event['via']}, its row is {kept}"
+            if kept and event.get("sid") not in kept:
+                text = f"{event['body']} came as {event.get('sid')} by {event['via']}, its row is {kept}"
                 yield Violation("ids", text, event["body"])
 
 
@@ -190,9 +202,9 @@ def shown_is_kept(history: History) -> Iterator[Violation]:
     for client in history.plan.clients:
         for event in _received(history, client):
             sending = history.sendings.get(event["body"])
-            if sending is None or client.account not in sending.archives:
+            if sending is None or client.account not in sending.parties:
                 yield Violation("leaked", f"{event['body']} was shown to {client.name}", event["body"])
-            elif event["body"] not in held[client.account]:
+            elif client.account in sending.archives and event["body"] not in held[client.account]:
                 yield Violation("shown, not kept", f"{event['body']} was shown to {client.name}", event["body"])
 
 
@@ -236,6 +248,34 @@ def reads_are_consistent(history: History) -> Iterator[Violation]:
                 yield Violation("reads", f"{client.name} followed {_difference(followed, ours)}")
 
 
+def history_is_rebuilt(history: History) -> Iterator[Violation]:
+    """C2, C3, C4: what a device shows of what each other device wrote to each address is the archive, each once."""
+    for client in history.plan.clients:
+        if client.kind == "tail" or client.account in history.plan.unkept:
+            continue  # judged by the reads; without ids nobody can tell one that comes twice
+        shown, twice = rebuilt(history.events[client.name])
+        for body in twice:
+            yield Violation("shown twice", f"{client.name} cannot tell that it has {body} already", body)
+        ours = _by_direction(history, client, shown)
+        kept = _by_direction(history, client, [row.body for row in _first_of_each(history.archives[client.account])])
+        for direction, bodies in ours.items():
+            seen = set(bodies)
+            for left, right in zip(bodies, (body for body in kept[direction] if body in seen), strict=False):
+                if left != right:
+                    yield Violation("order", f"{client.name} shows {left} where {right} stands", left)
+                    break
+
+
+def _by_direction(history: History, client: ClientPlan, bodies: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+    """Bodies by who wrote them and to which address; without those of the device itself."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for body in bodies:
+        sending = history.sendings.get(body)
+        if sending is not None and sending.sender.name != client.name:
+            found[sending.sender.name, sending.to].append(body)
+    return found
+
+
 def live_order(history: History) -> Iterator[Violation]:
     """C3: on one session, the messages from one account to one address come live in the order of the archive.
 
@@ -274,8 +314,9 @@ def clients_were_content(history: History) -> Iterator[Violation]:
 
 #: All rules, the gravest first.
 RULES: tuple[Callable[[History], Iterator[Violation]], ...] = (
-    acknowledged_is_kept, archived_once, both_or_neither, shown_is_kept, order_is_kept, one_order_for_both,
-    devices_are_complete, reads_are_consistent, live_order, ids_increase, one_id_everywhere, clients_were_content,
+    acknowledged_is_kept, acknowledged_arrived, archived_once, both_or_neither, shown_is_kept, order_is_kept,
+    one_order_for_both, devices_are_complete, history_is_rebuilt, reads_are_consistent, live_order, ids_increase,
+    one_id_everywhere, clients_were_content,
 )  # fmt: skip
 
 

@@ -14,12 +14,14 @@ from live_server import ServerProcess
 
 from .clients_of_a_run import Clients
 from .history import History, collect
-from .oracle.archive import PagingError, Row, read_archive
+from .oracle.archive import ALL_PAGES, PAGES, PagingError, Row, keep_nothing, read_archive
 from .oracle.plan import ClientPlan, Plan
 from .reconcile import Verdict, Violation, explain, judge
 from .targets import endpoint
 
 PASSWORD = "a long secret"
+#: So many archives are read one by one from end to end.
+_READ_ONE_BY_ONE = 2
 
 
 class Target(Protocol):
@@ -44,9 +46,9 @@ class Run:
         """The server's environment without any crash point."""
         return {name: value for name, value in self.server.environment.items() if name != "XC_CRASHPOINT"}
 
-    def count(self, fault: str) -> None:
-        """One more fault of that name."""
-        self.counts[fault] = self.counts.get(fault, 0) + 1
+    def count(self, fault: str, number: int = 1) -> None:
+        """So many more faults of that name."""
+        self.counts[fault] = self.counts.get(fault, 0) + number
 
     async def kill(self) -> None:
         """``kill -9`` and start again."""
@@ -87,14 +89,18 @@ class Report:
 def population(
     accounts: int = 10, *, rate: float = 10.0, proxy_port: int = 0, are_forgetful: bool = False
 ) -> list[ClientPlan]:
-    """Clients of all kinds on `accounts` accounts: phones, half of them with a laptop, tails, one without SM."""
+    """Clients of all kinds on `accounts` accounts: phones, half of them with a laptop, tails, one without SM.
+
+    Some doze, some ask for receipts and give them.
+    """
     clients = []
     for number in range(accounts):
         name = f"a{number}"
         # Every third phone has no carbons, every second connects through the fault proxy if there is one.
         clients.append(ClientPlan(
             name, "phone", has_carbons=number % 3 != 2, rate=rate, restless=10.0 if number % 4 == 1 else 0.0,
-            is_forgetful=are_forgetful, proxy_port=proxy_port if number % 2 else 0,
+            is_forgetful=are_forgetful, proxy_port=proxy_port if number % 2 else 0, is_dozing=number % 5 == 3,
+            has_receipts=number % 3 == 1,
         ))  # fmt: skip
         if number % 2 == 0:
             clients.append(ClientPlan(name, "laptop", rate=rate / 2))
@@ -113,8 +119,14 @@ async def run(
     before: Callable[[], None] = lambda: None,
     patience: float = 60.0,
     silence: float = 20.0,
+    unkept: Sequence[str] = (),
+    rest: float = 0.0,
 ) -> Report:
-    """Start everything, let the nemesis work, heal, judge. `server` must not run yet; it is stopped at the end."""
+    """Start everything, let the nemesis work, heal, judge. `server` must not run yet; it is stopped at the end.
+
+    `rest` is how long sessions of devices that came back as others may take to expire, s: what was sent to those goes
+    elsewhere before the devices say that they have all.
+    """
     begin = time.monotonic()
     logs = directory / "logs"
     logs.mkdir(parents=True)
@@ -123,17 +135,20 @@ async def run(
     server.add_accounts(accounts, PASSWORD)  # type: ignore[attr-defined]
     plan = Plan(
         run=f"r{seed}", seed=seed, endpoint=endpoint(server), password=PASSWORD, accounts=accounts, clients=clients,
-        logs=str(logs), patience=patience, silence=silence,
+        logs=str(logs), patience=patience, silence=silence, unkept=tuple(unkept),
     )  # fmt: skip
     chatting = Clients(plan, directory)
     before()
     with server:
         try:
+            for account in unkept:
+                await keep_nothing(plan, account, logs)
             await chatting.start()
             state = Run(server, chatting, random.Random(seed), plan)
             await nemesis(state)
             chatting.check()
             await chatting.drain()
+            await asyncio.sleep(rest)
             await chatting.finish()
         finally:
             chatting.stop()
@@ -147,9 +162,10 @@ async def run(
 async def _archives(plan: Plan, logs: Path) -> tuple[dict[str, list[Row]], list[Violation]]:
     archives: dict[str, list[Row]] = {}
     faults = []
-    for account in plan.accounts:
+    for number, account in enumerate(plan.accounts):
         try:
-            archives[account] = await read_archive(plan, account, logs)
+            pages = ALL_PAGES if number < _READ_ONE_BY_ONE else PAGES
+            archives[account] = await read_archive(plan, account, logs, pages)
         except PagingError as error:
             faults.append(Violation("paging", str(error)))
             archives[account] = []

@@ -14,6 +14,7 @@ from peers.postgresql import Postgresql
 from . import nemesis
 from .environment import FakeTime, SmallDisk, sqlite_locked
 from .oracle.plan import ClientPlan
+from .power import UnsyncedWrites
 from .proxy import FaultProxy
 from .run import Nemesis, Report, population, run
 from .targets import FaultyXmppchat, endpoint
@@ -23,6 +24,8 @@ CRASH_POINTS = (
     "before-archive", "before-commit", "after-commit-before-release", "mid-fan-out", "after-acknowledgement",
     "mid-hand-out",
 )  # fmt: skip
+#: Limits with which sessions expire while a client is away for a moment.
+SHORT = {"resumption_seconds": 1}
 _MUTANTS = Path(__file__).parent / "mutants"
 
 
@@ -36,19 +39,35 @@ class Setting:
     postgresql: Postgresql | None = None
     mutant: str = ""
 
-    def server(self, *, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> FaultyXmppchat:
+    def server(
+        self,
+        *,
+        limits: Mapping[str, int] | None = None,
+        environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> FaultyXmppchat:
         """A server of this setting, not running."""
         database = self.postgresql.url(self.postgresql.new_database()) if self.postgresql is not None else ""
         wanted = dict(environment or {})
         if self.mutant:
             wanted |= {"XC_MUTANT": self.mutant, "PYTHONPATH": str(_MUTANTS)}
         return FaultyXmppchat(
-            self.directory / "server", self.certificates, database=database, environment=wanted, prefix=prefix
-        )
+            self.directory / "server", self.certificates, database=database, limits=limits, environment=wanted,
+            prefix=prefix,
+        )  # fmt: skip
 
-    async def run(self, server: FaultyXmppchat, what: Nemesis, clients: list[ClientPlan] | None = None) -> Report:
-        """Run it."""
-        return await run(server, self.directory, what, seed=self.seed, clients=clients or population())
+    async def run(
+        self,
+        server: FaultyXmppchat,
+        what: Nemesis,
+        clients: list[ClientPlan] | None = None,
+        unkept: Sequence[str] = (),
+        rest: float = 0.0,
+    ) -> Report:
+        """Run it; the accounts in `unkept` archive nothing. `rest`: see :func:`faults.run.run`."""
+        return await run(
+            server, self.directory, what, seed=self.seed, clients=clients or population(), unkept=unkept, rest=rest
+        )
 
     def lock(self, server: FaultyXmppchat) -> nemesis.Lock:
         """Holds the lock that every write needs."""
@@ -103,6 +122,47 @@ async def forgetful(setting: Setting) -> Report:
     return await setting.run(setting.server(), nemesis.several(nemesis.calm(5), nemesis.kills(3)), clients)
 
 
+def restless(accounts: int = 6, *, absence: float = 0.8, rate: float = 10.0) -> list[ClientPlan]:
+    """Two devices of each account that come and go, some so long that their sessions expire (see `SHORT`).
+
+    Some forget their session, some are somebody else by name each time, some know no carbons.
+    """
+    clients = []
+    for number in range(accounts):
+        for place, resource in enumerate(("phone", "laptop")):
+            kind = 2 * number + place
+            clients.append(ClientPlan(
+                f"a{number}", resource, has_carbons=kind % 5 != 4, rate=rate / (1 + place), restless=0.8,
+                is_forgetful=kind % 2 == 0, absence=absence if kind % 3 else 0.0, is_renaming=kind % 4 in (1, 2),
+                is_dozing=kind % 3 == 1, has_receipts=kind % 3 == 0,
+            ))  # fmt: skip
+    return [*clients, ClientPlan("a0", "tail", "tail", has_sm=False)]
+
+
+async def coming_and_going(setting: Setting, seconds: float = 12.0) -> Report:
+    """Clients that stay away, longer than their sessions wait, and come back as others."""
+    server = setting.server(limits=SHORT)
+    what = nemesis.several(nemesis.calm(seconds / 2), nemesis.kills(1), nemesis.calm(seconds / 2), nemesis.restarts(1))
+    return await setting.run(server, what, restless(), rest=1.0 + SHORT["resumption_seconds"])
+
+
+async def unarchived(setting: Setting, seconds: float = 12.0) -> Report:
+    """Half of the accounts archive nothing: what they are sent is in their sessions, or waits for them (C5).
+
+    Nothing dies here: a message that is nowhere but in a session does not outlive the process (reliability.md).
+    """
+    server = setting.server(limits=SHORT)
+    what = nemesis.several(nemesis.calm(seconds), nemesis.restarts(1))
+    return await setting.run(server, what, restless(), ("a1", "a3", "a5"), rest=1.0 + SHORT["resumption_seconds"])
+
+
+async def power_losses(setting: Setting, number: int = 8, accounts: int = 10) -> Report:
+    """Power is lost at random instants: what was written and not yet synced is there in part or not at all (F-02)."""
+    disk = UnsyncedWrites(setting.directory)
+    server = setting.server(environment=disk.environment())
+    return await setting.run(server, nemesis.power_losses(disk, number), population(accounts, rate=20.0))
+
+
 async def suspended(setting: Setting) -> Report:
     """Clients that stand still and do not read (F-06, F-07)."""
     return await setting.run(setting.server(), nemesis.suspended_clients(4))
@@ -145,11 +205,17 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a bad network": network,
     "clients that forget their sessions": forgetful,
     "clients that stand still": suspended,
+    "clients that stay away": coming_and_going,
+    "accounts that archive nothing": unarchived,
     "a locked database": locked,
     "a full disk": full_disk,
     "a jumping clock": clock,
+    "power losses": power_losses,
+    "the hunt for planted defects, without any": hunt,
 }
-#: Those that are about SQLite's files or need no other database.
-SQLITE_ONLY = frozenset({
-    "a full disk", "a jumping clock", "clients that stand still", "clients that forget their sessions",
-})  # fmt: skip
+#: Those that are about SQLite's files or need no other database: PostgreSQL has its own word on power losses.
+SQLITE_ONLY = frozenset({"a full disk", "a jumping clock", "power losses"})
+#: What finds a planted defect, where it is not the hunt.
+HUNTS: Mapping[str, Scenario] = {
+    "no-sync": power_losses, "not-handed-back": unarchived, "no-id-in-copies": coming_and_going,
+}

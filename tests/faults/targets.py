@@ -27,17 +27,20 @@ class FaultyXmppchat(LiveServer):
         certificates: Certificates,
         *,
         database: str = "",
+        limits: Mapping[str, int] | None = None,
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
     ) -> None:
         super().__init__(directory, certificates, environment=environment)
         self._database = database
+        self._limits = dict(limits or {})
         self._prefix = prefix
 
     def prepare(self) -> None:
-        """The limits are those of the tests' profile: counts as in operation, no rates."""
+        """The limits are those of the tests' profile (counts as in operation, no rates), but for the given ones."""
         super().prepare()
         text = self.config_file.read_text().rstrip() + '\n\n[limits]\nprofile = "test"\n'
+        text += "".join(f"{name} = {value}\n" for name, value in self._limits.items())
         if self._database:
             text += f'\n[storage]\nurl = "{self._database}"\n'
         self.config_file.write_text(text)

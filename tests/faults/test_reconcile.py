@@ -14,6 +14,7 @@ from faults.oracle.archive import Row
 from faults.oracle.connection import Endpoint
 from faults.oracle.payload import Chains
 from faults.oracle.plan import ClientPlan, Plan
+from faults.rebuilt import rebuilt
 from faults.reconcile import judge
 
 _CLIENTS = [
@@ -109,6 +110,22 @@ def read_with_a_gap(history: History) -> None:
     history.events["b.phone"].append({"event": "page", "after": ids[0], "ids": ids[2:4], "t": 0})
 
 
+def show_twice(history: History) -> None:
+    history.events["b.phone"].append({**history.events["b.phone"][0], "sid": "777"})
+
+
+def show_without_id(history: History) -> None:
+    del history.events["b.laptop"][0]["sid"]
+
+
+def put_a_page_in_the_wrong_order(history: History) -> None:
+    events, rows = history.events["b.phone"], history.archives["b"]
+    of_a = [rows[0], rows[4]]
+    events[:] = [event for event in events if event["sid"] not in [row.id for row in of_a]]
+    events.append({"event": "page", "after": "", "ids": [row.id for row in reversed(of_a)], "t": 0})
+    events += [{"event": "recv", "via": "mam", "body": row.body, "sid": row.id, "t": 0} for row in reversed(of_a)]
+
+
 def late(history: History) -> None:
     events = history.events["b.phone"]
     events[0], events[2] = events[2], events[0]
@@ -125,7 +142,8 @@ def acknowledge_too_much(history: History) -> None:
         (forget_carbon, "missed"), (hole_in_tail, "missed"), (hole_in_tail, "reads"), (foreign_id, "ids"),
         (refuse_what_is_kept, "refused and kept"), (invent, "invented"), (leak, "leaked"), (alter, "altered"),
         (go_back, "ids"), (read_with_a_gap, "reads"), (late, "order"), (acknowledge_too_much, "protocol"),
-        (lose, "shown, not kept"),
+        (lose, "shown, not kept"), (show_twice, "shown twice"), (show_without_id, "ids"),
+        (put_a_page_in_the_wrong_order, "order"),
     ],
 )  # fmt: skip
 def test_a_breach_is_found(breach: Callable[[History], None], rule: str) -> None:
@@ -156,6 +174,65 @@ def test_a_refused_message_is_no_loss() -> None:
     for client in _CLIENTS:
         refused.events[client.name] = [event for event in refused.events[client.name] if event["body"] != last.body]
     assert judge(refused).violations == []
+
+
+def unkept() -> History:
+    """As `history`, but b archives nothing."""
+    result = history()
+    result.plan = replace(result.plan, unkept=("b",))
+    result.archives["b"].clear()  # type: ignore[attr-defined]
+    result.events["b.tail"].clear()
+    for sending in result.sendings.values():
+        sending.unkept = frozenset({"b"})
+    for client in ("b.phone", "b.laptop"):
+        for event in result.events[client]:
+            del event["sid"]
+    return result
+
+
+def test_what_nobody_archives_has_to_arrive_somewhere() -> None:
+    assert judge(unkept()).violations == []
+    lost = unkept()
+    body = lost.events["b.phone"][0]["body"]
+    del lost.events["b.phone"][0]
+    assert judge(lost).violations == [], "the laptop has it"
+    del lost.events["b.laptop"][0]
+    assert [violation.body for violation in judge(lost).violations if violation.rule == "lost"] == [body]
+
+
+def test_what_is_archived_against_the_wish_is_found() -> None:
+    kept = unkept()
+    kept.archives["b"].extend(history().archives["b"][:1])  # type: ignore[attr-defined]
+    assert judge(kept).counts["leaked"] == 1
+
+
+@pytest.mark.parametrize(
+    ("events", "shown", "twice"),
+    [
+        (["1 one", "2 two"], ["one", "two"], []),
+        (["1 one", "1 one"], ["one"], []),
+        (["1 one", "7 one"], ["one"], ["one"]),
+        (["1 one", "4 four", "page 1", "mam 2 two", "mam 3 three"], ["one", "two", "three", "four"], []),
+        (["1 one", "4 four", "page 1", "mam 2 two", "mam 4 four", "mam 5 five"], ["one", "two", "four", "five"], []),
+        (["1 one", "own", "2 two", "page 2", "mam 3 three", "mam 4 own"], ["one", "two", "three", "own"], []),
+        (["own", "1 one", "2 own", "page 2", "mam 3 three"], ["one", "own", "three"], []),
+        (["page ", "mam 1 one", "mam 2 two", "page ", "mam 1 one", "mam 2 two"], ["one", "two"], []),
+    ],
+)
+def test_a_history_is_put_together_as_a_client_does_it(events: list[str], shown: list[str], twice: list[str]) -> None:
+    assert rebuilt(map(_event, events)) == (shown, twice)
+
+
+def _event(text: str) -> dict[str, str]:
+    match text.split(" "):
+        case ["page", after]:
+            return {"event": "page", "after": after}
+        case ["mam", archive_id, body]:
+            return {"event": "recv", "via": "mam", "sid": archive_id, "body": body}
+        case [archive_id, body]:
+            return {"event": "recv", "via": "live", "sid": archive_id, "body": body}
+        case _:
+            return {"event": "intent", "body": text}
 
 
 def test_the_oracle_shares_no_code_with_the_server() -> None:

@@ -52,6 +52,21 @@ async def test_a_bad_network(setting: MakeSetting) -> None:
     assert report.verdict.violations == [], report.text()
 
 
+async def test_power_is_lost(setting: MakeSetting) -> None:
+    """F-02: what was not synced is lost, in part or all; what was acknowledged is not."""
+    report = await scenarios.power_losses(setting(6), 3, accounts=4)
+    assert report.verdict.violations == [], report.text()
+    assert report.counts["power losses"] == 3
+    assert report.verdict.acknowledged > 40, report.text()
+
+
+async def test_who_archives_nothing_misses_nothing(setting: MakeSetting) -> None:
+    """C5: devices come, go, are away for longer than their sessions wait; each message reaches one of them."""
+    report = await scenarios.unarchived(setting(7), 5.0)
+    assert report.verdict.violations == [], report.text()
+    assert report.verdict.resent > 0, report.text()
+
+
 async def test_a_planted_defect_is_found(setting: MakeSetting) -> None:
     """The harness can say no; `make faults` plants all the others."""
     report = await scenarios.hunt(setting(5, mutant="ack-before-commit"))

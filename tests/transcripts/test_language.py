@@ -167,6 +167,7 @@ async def memory(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Memo
 CLIENTS = "[Client] romeo\n[Client] juliet\n"
 SENT = CLIENTS + "romeo sends to juliet:\n    <message id='m1'><body>Hi</body></message>\n"
 RECEIVED = "juliet receives:\n    <message id='m1' from='{romeo.full}' to='{juliet.full}'><body>Hi</body></message>\n"
+ID = "<stanza-id xmlns='urn:xmpp:sid:0' by='{juliet.bare}' id='…'/>"
 OTHER = RECEIVED.replace("Hi", "Ho")
 QUOTED = '@prosody ours "RFC 6121 §8.5.3.1"'
 
@@ -187,6 +188,8 @@ PASS = {
     "inactive": CLIENTS + "juliet sends:\n    <inactive xmlns='urn:xmpp:csi:0'/>\n"
     + "romeo sends to juliet:\n    <presence/>\njuliet receives nothing.\n" + SENT.removeprefix(CLIENTS)
     + "juliet receives:\n    <presence from='{romeo.full}' to='{juliet.full}'/>\n" + RECEIVED.partition("\n")[2],
+    "an id that is not shown": SENT.replace("m1'>", "m1' type='chat'>") + RECEIVED.replace("m1'", "m1' type='chat'"),
+    "an id that is shown": "with ids\n" + SENT + RECEIVED.replace("</body>", "</body>" + ID),
     "cut off": CLIENTS + "romeo vanishes.\nnobody receives anything.",
 }  # fmt: skip
 FAIL = {
@@ -200,6 +203,10 @@ FAIL = {
     "no carbons": "[Client] romeo\n[Client] juliet\n[Client] juliet/laptop\n" + SENT.removeprefix(CLIENTS)
     + RECEIVED + "juliet/laptop receives:\n    <message from='{juliet.bare}' to='{juliet/laptop.full}'>…</message>\n",
     "not inactive": CLIENTS + "romeo sends to juliet:\n    <presence/>\njuliet receives nothing.\n",
+    "an id that counts": "with ids\n" + SENT + RECEIVED,
+    "an id where others are shown": SENT + RECEIVED.replace("</body>", "</body>" + ID)
+    + SENT.removeprefix(CLIENTS) + RECEIVED,
+    "an id of another": SENT + RECEIVED.replace("</body>", "</body>" + ID.replace("juliet", "romeo")),
     "still connected": CLIENTS + "romeo is disconnected.",
     "not connected": "[Client] romeo\n[Client] juliet offline\njuliet sends:\n    <presence/>",
 }

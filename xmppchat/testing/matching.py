@@ -53,11 +53,6 @@ def _texts(wanted: str, found: str) -> re.Match[str] | None:
     return re.fullmatch(_CAPTURE.sub(r"(?P<\1>[\\w-]+)", re.escape(wanted)), found)
 
 
-def names(pattern: Element, name: str, namespace: str) -> bool:
-    """Whether `pattern` says anything of an element of that name."""
-    return pattern.is_named(name, namespace) or any(names(child, name, namespace) for child in pattern.elements())
-
-
 def assign(patterns: list[Element], received: list[Element]) -> list[Element] | None:
     """`received` in the order of `patterns`, one for each, or None if that cannot be."""
     if not patterns:

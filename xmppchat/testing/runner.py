@@ -279,8 +279,8 @@ class _Runner:
         if len(received) < count:
             return f"received {len(received)} stanzas, not {count}"
         patterns = [self._loosened(pattern) for pattern in wanted]
-        own = client.jid.partition("/")[0]
-        if not any(matching.names(pattern, "stanza-id", NS.STANZA_IDS) for pattern in patterns):
+        if not self._transcript.speaks_of_ids:
+            own = client.jid.partition("/")[0]
             received = [without_own_id(element, own) for element in received]
         if kind == "receives in any order":
             assigned = matching.assign(patterns, received)
@@ -336,7 +336,7 @@ class _Runner:
 def without_own_id(element: Element, owner: str) -> Element:
     """A message, and those in it, without the one id that the archive of `owner` gave each (XEP-0359).
 
-    So a transcript that is not about archives need not name it; two of them, or one of somebody else, stay and show.
+    So a transcript that does not speak of ids need not name it; two of them, or one of somebody else, stay and show.
     """
     children = [without_own_id(child, owner) if isinstance(child, Element) else child for child in element.children]
     ids = [child for child in element.find_all("stanza-id", NS.STANZA_IDS) if child.get("by") == owner]

@@ -19,6 +19,8 @@ Above the steps:
 
 - the first comment is the title; the sections that decide follow as comments,
 - ``memory only``: it moves the clock, which no server outside this process lets us do,
+- ``with ids``: it speaks of stanza ids (XEP-0359), so one that is not shown must not be there. A transcript that shows
+  one anywhere does so anyway; in others, those that archives give to their owners are not looked at,
 - ``[Client] account`` or ``[Client] account/resource`` with flags: ``offline`` (only the account is there),
   ``unavailable`` (logged in, no presence), ``interested`` (asked for the roster), ``carbons`` (enabled them, XEP-0280),
   ``priority=N``, ``lang=xx`` (of its stream), ``stream`` (no account, only a secure stream that awaits
@@ -114,6 +116,11 @@ class Step:
     seconds: int = 0
     difference: Difference | None = None
 
+    @property
+    def shown(self) -> str:
+        """All stanzas that stand there."""
+        return self.xml if self.difference is None else self.xml + self.difference.xml
+
 
 @dataclass(slots=True)
 class Difference:
@@ -133,6 +140,7 @@ class Transcript:
     path: Path
     title: str = ""
     is_memory_only: bool = False
+    is_with_ids: bool = False
     clients: list[ClientLine] = field(default_factory=list)
     rosters: list[RosterLine] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -141,6 +149,11 @@ class Transcript:
     def accounts(self) -> list[str]:
         """The names in it, each once."""
         return list(dict.fromkeys(client.account for client in self.clients))
+
+    @property
+    def speaks_of_ids(self) -> bool:
+        """Whether each stanza id counts, also one that is not shown."""
+        return self.is_with_ids or any("<stanza-id" in step.shown for step in self.steps)
 
 
 _NAME = r"(?P<client>[a-z0-9]+(?:/[\w-]+)?)"
@@ -196,6 +209,9 @@ def _line(transcript: Transcript, line: str, number: int) -> Step | Difference |
         return None
     if line == "memory only":
         transcript.is_memory_only = True
+        return None
+    if line == "with ids":
+        transcript.is_with_ids = True
         return None
     if line.startswith("["):
         found = _ROSTER.fullmatch(line)

@@ -77,6 +77,28 @@ def stored_again(module: ModuleType) -> None:
     module.Window.take = lambda *_: False
 
 
+def unsynced(module: ModuleType) -> None:
+    """A commit does not wait for the disk."""
+    module._WRITER_PRAGMAS = tuple(pragma.replace("=FULL", "=OFF") for pragma in module._WRITER_PRAGMAS)
+
+
+def dropped(module: ModuleType) -> None:
+    """What a session that expires had not passed on is gone."""
+    module.hand_back = lambda *_: None
+
+
+def copies_without_ids(module: ModuleType) -> None:
+    """A copy of what another device sent does not say where it is archived."""
+    wrap = module.wrap
+
+    def wrap_without(name: str, stanza: Any, account: Any) -> Any:
+        if name == "sent":
+            stanza = stanza.replace(children=module.stanza_ids.without(stanza.children, account))
+        return wrap(name, stanza, account)
+
+    module.wrap = wrap_without
+
+
 def poisoned_handler(module: ModuleType) -> None:
     """Whoever looks whether a message with the word is to be kept fails: no defect to be found, but a fault (F-30)."""
     judge = module.judge
@@ -96,6 +118,9 @@ PATCHES: Mapping[str, tuple[str, Callable[[ModuleType], None]]] = {
     "swapped-rows": ("xmppchat.core.runtime", swapped_rows),
     "id-outside-order": ("xmppchat.core.runtime", late_row),
     "dedupe-off": ("xmppchat.components.archive.resends", stored_again),
+    "no-sync": ("xmppchat.storage.sqlite", unsynced),
+    "not-handed-back": ("xmppchat.components.stream_management.unsent", dropped),
+    "no-id-in-copies": ("xmppchat.components.carbons", copies_without_ids),
 }
 #: Faults that a server has to live with.
 POISONS: Mapping[str, tuple[str, Callable[[ModuleType], None]]] = {

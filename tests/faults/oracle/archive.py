@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import namespaces as ns
-from .client import Client, Page
+from .client import Client, Page, key_of
+from .connection import Refused
 from .log import Log
-from .payload import Payload
 from .plan import ClientPlan, Plan
 from .xml import Node
 
 #: Sizes of pages, and how many rows from either end are read with it at most; 0: all of them.
 PAGES = ((250, 0), (50, 0), (7, 0), (1, 300))
+#: The same for those archives that are read one by one from end to end, which takes long.
+ALL_PAGES = (*PAGES[:-1], (1, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +83,30 @@ class Reader(Client):
         return page.is_complete or not page.last
 
 
-async def read_archive(plan: Plan, account: str, logs: Path) -> list[Row]:
+async def keep_nothing(plan: Plan, account: str, logs: Path) -> None:
+    """Have an account archive nothing from now on (XEP-0441 §2)."""
+    log = Log(logs / f"reader.{account}.jsonl", f"{account}.reader")
+    reader = Reader(plan, ClientPlan(account, "reader", has_sm=False, has_carbons=False), log)
+    await reader.start()
+    try:
+        answer = await reader.request("set", f"<prefs xmlns='{ns.MAM}' default='never'><always/><never/></prefs>")
+        if answer.get("type") != "result":
+            raise Refused(f"preferences: {answer!r}")
+    finally:
+        await reader.stop()
+        log.close()
+
+
+async def read_archive(
+    plan: Plan, account: str, logs: Path, pages: Sequence[tuple[int, int]] = PAGES
+) -> list[Row]:
     """The archive of an account; raises PagingError where page size or direction changes what it holds."""
     log = Log(logs / f"reader.{account}.jsonl", f"{account}.reader")
     reader = Reader(plan, ClientPlan(account, "reader", has_sm=False, has_carbons=False), log)
     await reader.start()
     try:
         whole: list[Row] | None = None
-        for size, limit in PAGES:
+        for size, limit in pages:
             forwards, backwards = await reader.forwards(size, limit), await reader.backwards(size, limit)
             if whole is None:
                 whole = forwards
@@ -114,11 +133,10 @@ def _rows(page: Page) -> list[Row]:
 
 
 def _row(archive_id: str, message: Node, stamp: str) -> Row:
-    body = message.find("body", ns.CLIENT)
     origin = message.find("origin-id", ns.STANZA_ID)
     return Row(
         archive_id,
-        body.text if body is not None and Payload.parse(body.text) else "",
+        key_of(message),
         message.get("from"),
         message.get("to"),
         message.get("id"),

@@ -214,24 +214,34 @@ class Client:
 
     def record(self, message: Node, via: str, archive_id: str | None = None) -> str | None:
         """Log a message that came; the id it has in the own archive, if it tells one."""
-        body = message.find("body", ns.CLIENT)
-        if body is None or Payload.parse(body.text) is None:
+        key = key_of(message)
+        if not key:
             return None
         own = archive_id
         for child in message.every("stanza-id", ns.STANZA_ID):
             if child.get("by") != self.bare:
-                self.violation(f"stanza-id by {child.get('by')!r} in {via} of {body.text}")
+                self.violation(f"stanza-id by {child.get('by')!r} in {via} of {key}")
             elif own is not None and own != child.get("id"):
-                self.violation(f"two ids, {own} and {child.get('id')}, in {via} of {body.text}")
+                self.violation(f"two ids, {own} and {child.get('id')}, in {via} of {key}")
             else:
                 own = child.get("id")
         origin = message.find("origin-id", ns.STANZA_ID)
         self.log.write(
-            "recv", via=via, body=body.text, sid=own, mid=message.get("id"),
+            "recv", via=via, body=key, sid=own, mid=message.get("id"),
             oid=origin.get("id") if origin is not None else None, sender=message.get("from"), to=message.get("to"),
             conn=self.connections,
         )  # fmt: skip
         return own
+
+
+def key_of(message: Node) -> str:
+    """What tells a message of the harness from all others: its body, or of a receipt its id; "" where it is none."""
+    body = message.find("body", ns.CLIENT)
+    if body is not None:
+        text = body.text
+    else:
+        text = message.get("id") if message.find("received", ns.RECEIPTS) is not None else ""
+    return text if Payload.parse(text) is not None else ""
 
 
 def _is_unknown(answer: Node) -> bool:

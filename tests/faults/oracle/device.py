@@ -1,8 +1,12 @@
-"""A device that chats: it sends to peers at random, resumes or comes back anew, re-sends, and catches up."""
+"""A device that chats: it sends to peers at random, resumes or comes back anew, re-sends, and catches up.
+
+What else it does (stays away, dozes, renames itself, forgets, gives receipts) its plan says.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 
 from . import namespaces as ns
@@ -15,8 +19,18 @@ from .plan import ClientPlan, Plan
 from .xml import Node, attribute, escape
 
 _MESSAGE = (
-    "<message type='chat' id={id} to={to}><body>{body}</body><origin-id xmlns='urn:xmpp:sid:0' id={id}/></message>"
+    "<message type='chat' id={id} to={to}><body>{body}</body><origin-id xmlns='urn:xmpp:sid:0' id={id}/>{more}"
+    "</message>"
 )
+#: A message without a body, and with nothing but its id that tells it from others.
+_RECEIPT = "<message type='chat' id={id} to={to}><received xmlns='urn:xmpp:receipts' id={about}/></message>"
+_REQUEST = f"<request xmlns='{ns.RECEIPTS}'/>"
+#: Share of the messages that ask for a receipt which get one, from each device that is shown them.
+_RECEIPTS = 0.3
+
+
+class Cut(Lost):
+    """The client cut its connection itself."""
 
 
 class Device(Client):
@@ -29,6 +43,7 @@ class Device(Client):
         self.finish = asyncio.Event()
         self._chains = Chains(plan.run, client.name)
         self._counters: Counters | None = None  # of a session that may be resumed, or is alive
+        self.jid = ""  # of the newest session
         self._sm_id = ""
         self._is_counting = False
         self._nonza: asyncio.Future[Node] | None = None
@@ -59,6 +74,9 @@ class Device(Client):
                     self._synced = ""
                 self.disconnected(str(error))
                 self._is_counting = False
+                is_cut = isinstance(error, Cut)
+            if is_cut and self.client.absence:
+                await self._wait(self.random.expovariate(1 / self.client.absence))
 
     async def _live(self, group: asyncio.TaskGroup) -> None:
         if not await self._resume():
@@ -68,6 +86,8 @@ class Device(Client):
         helpers = [group.create_task(self._pulse())]
         if self.client.restless:
             helpers.append(group.create_task(self._cut()))
+        if self.client.is_dozing:
+            helpers.append(group.create_task(self._doze()))
         await self._chat()
         while self._counters is not None and self._counters.unacked:
             self.connection.write(f"<r xmlns='{ns.SM}'/>")
@@ -75,6 +95,7 @@ class Device(Client):
         if not self._counters or not self._counters.unacked:
             self.drained.set()
         await self.finish.wait()
+        self.connection.write(f"<active xmlns='{ns.CSI}'/>")
         # What went through the server before this answer has come, too; the rest is in the archive.
         await self.request("get", "<ping xmlns='urn:xmpp:ping'/>", self.plan.endpoint.domain)
         await self._catch_up()
@@ -95,9 +116,8 @@ class Device(Client):
         """A new session: what is not acknowledged is sent again, what was missed is fetched."""
         self._is_behind = True
         self._pending = ""
-        answer = await self.request(
-            "set", f"<bind xmlns='{ns.BIND}'><resource>{escape(self.client.resource)}</resource></bind>"
-        )
+        resource = f"{self.client.resource}-{self.connections}" if self.client.is_renaming else self.client.resource
+        answer = await self.request("set", f"<bind xmlns='{ns.BIND}'><resource>{escape(resource)}</resource></bind>")
         bind = answer.find("bind", ns.BIND)
         jid = bind.find("jid", ns.BIND) if bind is not None else None
         if jid is None or not jid.text.startswith(f"{self.bare}/"):
@@ -106,7 +126,8 @@ class Device(Client):
             enabled = await self._ask(f"<enable xmlns='{ns.SM}' resume='true'/>", counts=True)
             if enabled.name != "enabled":
                 raise Refused(f"enable: {enabled!r}")
-        self.log.write("session", conn=self.connections, jid=jid.text)
+        self.jid = jid.text
+        self.log.write("session", conn=self.connections, jid=self.jid)
         if self.client.has_carbons:
             enabled = await self.request("set", f"<enable xmlns='{ns.CARBONS}'/>")
             if enabled.get("type") != "result":
@@ -189,12 +210,7 @@ class Device(Client):
         due = time.monotonic()
         while not self.drain.is_set():
             due += self.random.expovariate(self.client.rate) if self.client.rate else 3600.0
-            try:
-                async with asyncio.timeout(max(0.0, due - time.monotonic())):
-                    await self.drain.wait()
-            except TimeoutError:
-                pass
-            else:
+            if await self._wait(due - time.monotonic()):
                 return
             due = max(due, time.monotonic() - 1.0)  # after a pause, no flood
             while self._counters is not None and len(self._counters.unacked) >= self.plan.window:
@@ -208,7 +224,8 @@ class Device(Client):
         if self.random.random() < 0.1:
             to += "/phone"
         body = self._chains.next(f"{self.client.account}>{account}")
-        text = _MESSAGE.format(id=attribute(_message_id(body)), to=attribute(to), body=escape(body))
+        more = _REQUEST if self.client.has_receipts else ""
+        text = _MESSAGE.format(id=attribute(_message_id(body)), to=attribute(to), body=escape(body), more=more)
         self.log.write("intent", body=body, id=_message_id(body), to=to, conn=self.connections)
         self._send(Sent(text, body))
         if self._counters is not None and self.random.random() < 0.5:
@@ -226,12 +243,38 @@ class Device(Client):
             if self._counters is not None and (self._counters.unacked or silent > 3):
                 self.connection.write(f"<r xmlns='{ns.SM}'/>")
 
+    def _acknowledge_to_sender(self, message: Node) -> None:
+        """Say that a message has arrived (XEP-0184 §5.1), to the device that asked."""
+        to = message.get("from")
+        key = self._chains.next(f"{self.client.account}>{to.partition('@')[0]}")
+        text = _RECEIPT.format(id=attribute(key), to=attribute(to), about=attribute(message.get("id")))
+        self.log.write("intent", body=key, id=key, to=to, conn=self.connections)
+        self._send(Sent(text, key))
+
+    async def _doze(self) -> None:
+        """Nobody looks at the device for a while, then somebody does (XEP-0352)."""
+        for state in itertools.cycle(("inactive", "active")):
+            await asyncio.sleep(self.random.uniform(0.2, 2.0))
+            if self.finish.is_set():
+                return
+            self.connection.write(f"<{state} xmlns='{ns.CSI}'/>")
+
+    async def _wait(self, seconds: float) -> bool:
+        """Wait, unless told to drain; whether that was."""
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                return await self.drain.wait()
+        except TimeoutError:
+            return False
+
     async def _cut(self) -> None:
         """Cut the own connection at random; sometimes forget the session, too."""
         await asyncio.sleep(self.random.expovariate(1 / self.client.restless))
+        if self.drain.is_set():
+            return
         if self.client.is_forgetful and self.random.random() < 0.5:
             self.forget_session()
-        raise Lost("cut by the client itself")
+        raise Cut("cut by the client itself")
 
     # --- catching up ----------------------------------------------------------------------------------------------
 
@@ -262,6 +305,10 @@ class Device(Client):
                 self._pending = own
             else:
                 self._synced = own
+        if via == "live" and self.client.has_receipts and not self.drain.is_set():
+            is_asked = message.find("request", ns.RECEIPTS) is not None and message.get("from") != self.jid
+            if is_asked and self.random.random() < _RECEIPTS:
+                self._acknowledge_to_sender(message)
         return own
 
 

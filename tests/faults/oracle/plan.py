@@ -25,6 +25,14 @@ class ClientPlan:
     restless: float = 0.0
     #: Half of these times it forgets its session, too, as a client does that was ended by its system.
     is_forgetful: bool = False
+    #: Mean time that it stays away after it cut its connection, s; 0: it is back at once.
+    absence: float = 0.0
+    #: Each new session has a resource of its own.
+    is_renaming: bool = False
+    #: It says now and then that nobody looks at it, or that somebody does (XEP-0352).
+    is_dozing: bool = False
+    #: It asks for receipts, and gives some (XEP-0184).
+    has_receipts: bool = False
 
     @property
     def name(self) -> str:
@@ -49,6 +57,8 @@ class Plan:
     patience: float = 60.0
     #: So many messages of a client may be without acknowledgement, then it waits.
     window: int = 50
+    #: These accounts archive nothing (XEP-0441 §2, default "never").
+    unkept: tuple[str, ...] = ()
     extra: dict[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
@@ -60,5 +70,6 @@ class Plan:
         """Read what `save` wrote."""
         data = json.loads(path.read_text())
         data["endpoint"] = Endpoint(**data["endpoint"])
+        data["unkept"] = tuple(data["unkept"])
         data["clients"] = [ClientPlan(**client) for client in data["clients"]]
         return Plan(**data)

@@ -297,7 +297,8 @@ class Archive(Component[ArchiveConfig]):
     # --- sessions, accounts ------------------------------------------------------------------------------------------
 
     @on(events.ResourceBound)
-    def watch(self, event: events.ResourceBound) -> None:
+    @on(events.SessionRestored)  # what it had begun to send again before the stop was perhaps not looked at
+    def watch(self, event: events.ResourceBound | events.SessionRestored) -> None:
         """It may send again what another one sent (reliability.md C2); a session that is resumed is no new one."""
         event.session.intake = Window(self.kernel, event.session, self._lost)
 
