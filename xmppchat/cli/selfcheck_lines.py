@@ -170,7 +170,7 @@ ITEMS: tuple[Item, ...] = (
     Item("xep0313", "Archive (MAM)", COMPLIANCE, _has_archive, _LOADED),
     Item("xep0313muc", "Archive of rooms", COMPLIANCE, None, since=6),
     Item("xep0352", "Client state indication", COMPLIANCE, _after("{urn:xmpp:csi:0}csi"), _LOADED),
-    Item("xep0357", "Push", COMPLIANCE, _account("urn:xmpp:push:0")),
+    Item("xep0357", "Push", COMPLIANCE, _account("urn:xmpp:push:0"), _LOADED),
     Item("xep0363", "HTTP upload", COMPLIANCE, _somewhere("urn:xmpp:http:upload:0"), since=6),
     Item("xep0384", "OMEMO: bundles that everybody can read", COMPLIANCE, None, since=5),
     Item("xep0398", "Avatars for old clients", COMPLIANCE, _account("urn:xmpp:pep-vcard-conversion:0"), since=5),

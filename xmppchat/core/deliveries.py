@@ -19,18 +19,19 @@ class Past:
     """A message to an account that was sent at `moment` (see :meth:`~xmppchat.core.runtime.Ids.moment`).
 
     Where the server held it back in between that was not its first delivery: then copies were made when it came, and
-    only the archive knows when that was.
+    only the archive knows when that was. A message that no archive has may have been meant for who was there as much
+    as `slack` earlier, and for nobody who came since.
     """
 
     __slots__ = ("_archived", "_came", "_is_late", "_moment", "_stanza")
 
-    def __init__(self, account: Account, stanza: Stanza, moment: int) -> None:
+    def __init__(self, account: Account, stanza: Stanza, moment: int, slack: int = 0) -> None:
         own = account.jid
         self._stanza = stanza
         self._moment = moment
         self._archived = stanza_ids.id_of(stanza.children, own)
         self._is_late = is_delayed(stanza, own.domain)
-        self._came = self._archived or (0 if self._is_late else moment)
+        self._came = self._archived or (0 if self._is_late else moment - slack)
 
     def is_fetched_by(self, session: Session) -> bool:
         """Whether the client of `session` finds it in the archive, which it reads (XEP-0313 §5.1.1)."""

@@ -15,6 +15,10 @@ from xmppchat.protocol.errors import ServiceUnavailable
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 
+#: Between deciding whom a message is for and sending it lies the database, which may be so slow (10 s, as in
+#: :meth:`~xmppchat.core.runtime.Ids.moment`).
+_SLACK = 10_000 << 22
+
 #: Payloads that are only of use to the session they were made for.
 _PERSONAL = ((NS.ARCHIVE, "result"), (NS.CARBONS, "received"), (NS.CARBONS, "sent"))
 
@@ -49,7 +53,7 @@ def _deliver_elsewhere(kernel: Kernel, session: Session, sent: Sent, turn: Turn)
     if not others:
         kernel.router.fall_back(account, stanza, turn)
         return
-    past = Past(account, sent.stanza, sent.at)
+    past = Past(account, sent.stanza, sent.at, _SLACK)
     is_for_one = stanza.to is not None and stanza.to.resource == session.jid.resource
     for other in others:
         has_it = past.was_copied_to(other, is_for_one=is_for_one) or (not is_for_one and past.was_taken_by(other))
