@@ -51,10 +51,9 @@ class Upgrades:
         salted = answer.find("hash", NS.SCRAM_UPGRADE)
         if salted is None or not self._is_begun:
             raise InvalidRequest("malformed-request", "a <hash/> is expected here (XEP-0480 §3)")
-        name = self._names.pop(0)
-        turn = self._kernel.new_turn()
+        data, name, turn = read_data(salted), self._names.pop(0), self._kernel.new_turn()
         try:
-            self._accounts.store_salted(self._account, name, read_data(salted), *self._parameters, turn)
+            self._accounts.store_salted(self._account, name, data, *self._parameters, turn)
         except ValueError as fault:
             raise InvalidRequest("malformed-request", str(fault)) from None
         await self._kernel.settled(turn)
