@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,8 @@ async def test_a_list_is_exported_as_the_privacy_list_it_stands_for(start: Start
     )
 
 
+#: The one thing in which the errors of two messages differ: the asker's archive keeps each under an id of its own.
+_ID_IN_ARCHIVE = re.compile(r"(?<=chat\.example' )id='\d+'")
 #: Stanzas by which somebody could find out about an account.
 QUESTIONS = [
     *(f"<message to='{{to}}' type='{kind}' id='q'><body>?</body></message>"
@@ -207,7 +210,8 @@ async def test_who_is_blocked_finds_what_he_finds_at_nobody(start: Start, resour
         for name in ("juliet", "nobody"):
             paris.write(question.format(to=f"{name}@chat.example{resource}"))
             await settle(driver.server.kernel)
-            answers.append([element.to_xml().replace(f"{name}@", "?@") for element in paris.inbox])
+            texts = [element.to_xml().replace(f"{name}@", "?@") for element in paris.inbox]
+            answers.append([_ID_IN_ARCHIVE.sub("id='?'", said) for said in texts])
             paris.inbox.clear()
         assert answers[0] == answers[1], question
     assert juliet.inbox == []
