@@ -81,7 +81,10 @@ async def test_a_stanza_that_breaks_a_handler_costs_itself(setting: MakeSetting,
         async with client(plan, "phone") as phone, asyncio.timeout(30):
             for _ in range(3):  # one that sends it again and again breaks nothing, either
                 await say(phone, before, "iocane", after)
-            assert len(await phone.forwards(50, 0)) == 6
+            rows = await phone.forwards(50, 0)
+            # Each with what it was answered: who reads the archive learns that it did not arrive.
+            assert [row.body for row in rows if row.body] == [before, after] * 3
+            assert len(rows) == 9
         server.kill()  # its log holds the exception, and may
     events = list(read(tmp_path / "phone.jsonl"))
     assert [event["condition"] for event in events if event["event"] == "bounce"] == ["internal-server-error"] * 3
