@@ -24,6 +24,7 @@ Provocation = Callable[[MemoryDriver], Awaitable[None]]
 
 #: Limits that are provoked in other files, in which their names are compared with what was counted.
 ELSEWHERE: dict[str, str] = {
+    "hibernated_bytes": "components/test_waiting_sessions.py",
     **dict.fromkeys((
         "stanza_bytes", "stanza_elements", "stanza_depth", "element_attributes", "namespaces", "name_bytes",
         "attribute_bytes", "untrusted_stanza_bytes", "untrusted_elements", "untrusted_depth", "untrusted_attributes",
