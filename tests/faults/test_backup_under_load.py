@@ -2,8 +2,10 @@
 
 Senders write to people who are offline, and add contacts, one thing after the other; each is acknowledged before the
 next. Whatever was acknowledged before the backup began must be in it, nothing that was sent after it ended may be, and
-of each sender it must hold the first so many things, without a gap: a state that the server really was in. A second
-server, started on what was restored, serves logins, rosters and messages, on the same kind of database or on another.
+of each sender it must hold the first so many things, without a gap: a state that the server really was in. A message
+is in the archives of both, and waits for its recipient under the id that it has there: in all three, or in none.
+A second server, started on what was restored, serves logins, rosters, archives and messages, on the same kind of
+database or on another.
 """
 
 from __future__ import annotations
@@ -175,8 +177,47 @@ async def contacts(server: LiveServer, name: str) -> set[int]:
     return {int(item.get("name")) for item in query.elements()}
 
 
-async def messages(server: LiveServer, name: str) -> list[tuple[str, int]]:
-    """Who wrote what to `name` while it was offline, in the order of delivery."""
+@dataclass(frozen=True)
+class Message:
+    """A message of a sender's, and its id in the archive it was seen in, or by which it was delivered."""
+
+    sender: str
+    recipient: str
+    number: int
+    id: str
+
+    @classmethod
+    def read(cls, message: Element, id: str) -> Message:
+        """From a <message/>."""
+        sender, recipient = (message.get(name).partition("@")[0] for name in ("from", "to"))
+        return cls(sender, recipient, int(message.child_text("body") or ""), id)
+
+
+async def archived(server: LiveServer, name: str) -> list[Message]:
+    """The archive of `name`, page by page."""
+    client = await log_in(server, name)
+    messages: list[Message] = []
+    after, is_complete = "", False
+    while not is_complete:
+        client.inbox.clear()
+        page = f"<set xmlns='{NS.RSM}'><max>100</max>{after}</set>"
+        answer = await client.request("set", f"<query xmlns='{NS.ARCHIVE}'>{page}</query>")
+        results = [found for one in client.inbox if (found := one.find("result", NS.ARCHIVE)) is not None]
+        for result in results:
+            (forwarded,) = result.elements()
+            message = forwarded.find("message", NS.CLIENT)
+            assert message is not None
+            messages.append(Message.read(message, result.get("id")))
+        fin = answer.find("fin", NS.ARCHIVE)
+        assert fin is not None, answer.to_xml()
+        is_complete = fin.get("complete") == "true"
+        after = f"<after>{messages[-1].id}</after>" if messages else ""
+    await client.close()
+    return messages
+
+
+async def messages(server: LiveServer, name: str) -> list[Message]:
+    """What was written to `name` while it was offline, in the order of delivery."""
     client = await log_in(server, name)
     client.write("<presence/>")
     await client.barrier()
@@ -185,27 +226,35 @@ async def messages(server: LiveServer, name: str) -> list[tuple[str, int]]:
     await client.take(lambda element: element.get("id") == "last")
     await asyncio.gather(client.close(), other.close())
     received = [element for element in client.inbox if element.name == "message"]
-    return [(sender_of(element), int(element.child_text("body") or "")) for element in received]
+    return [Message.read(element, id_in_archive(element, f"{name}@{server.domain}")) for element in received]
 
 
-def sender_of(message: Element) -> str:
-    return message.get("from").partition("@")[0]
+def id_in_archive(message: Element, owner: str) -> str:
+    """The id that a message was delivered with (XEP-0359)."""
+    (id,) = [one.get("id") for one in message.elements() if one.name == "stanza-id" and one.get("by") == owner]
+    return id
 
 
 async def check(server: LiveServer, least: dict[str, int], most: dict[str, int]) -> None:
     """What `server` serves is all that each sender did up to some point between `least` and `most`."""
     there: dict[str, set[int]] = {name: await contacts(server, name) for name in SENDERS}
+    sent = {name: await archived(server, name) for name in SENDERS}
     for recipient in RECIPIENTS:
+        received = await archived(server, recipient)
         inbox = await messages(server, recipient)
+        assert inbox == received, f"{recipient}: what waits for it is not what is in its archive"
+        assert len({message.id for message in received}) == len(received)
         for name in SENDERS:
-            numbers = [number for sender, number in inbox if sender == name]
+            numbers = [message.number for message in received if message.sender == name]
             assert numbers == sorted(set(numbers)), f"{name} to {recipient}: not in order, or twice"
             assert not there[name] & set(numbers)
             there[name] |= set(numbers)
+            assert numbers == [message.number for message in sent[name] if message.recipient == recipient]
     for name in SENDERS:
         count = len(there[name])
         assert there[name] == set(range(1, count + 1)), f"{name}: not the first {count} things, but with a gap"
         assert least[name] <= count <= most[name]
+        assert [message.number for message in sent[name]] == list(range(2, count + 1, 2)), f"{name}: its own archive"
 
 
 async def test_it_holds_what_was_true_at_its_instant(
