@@ -1,22 +1,16 @@
-"""SCRAM (RFC 5802, RFC 7677) with and without channel binding.
+"""SCRAM (RFC 5802, RFC 7677) with and without channel binding, and with the offer's hash (XEP-0474).
 
-The exchange itself, its grammar, the proof and the signature, is scramp's. Four things are kept from it:
-
-- **Who and how** (the GS2 header): scramp takes no identity to act as, and knows fewer binding types than TLS
-  has. The header is read here; scramp sees a plain one, and what `c=` must hold is given to it.
-- **The look-up**, which scramp makes inside the first message, and which is a step here.
-- **The downgrade**, which depends on what this connection was offered.
-- **The offer's hash** (XEP-0474), which is put behind the server's first message and so becomes part of what both sides
-  sign.
+That hash is put behind the server's first message, and so becomes part of what both sides sign.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
-from typing import Any, Final
-
-from scramp import ScramException, ScramMechanism  # type: ignore[import-untyped]
-from scramp.utils import ServerError  # type: ignore[import-untyped]
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from typing import Final
 
 from xmppchat.protocol.sasl.base import (
     Challenge,
@@ -29,56 +23,45 @@ from xmppchat.protocol.sasl.base import (
     WaitsFor,
 )
 from xmppchat.protocol.sasl.offer import offer_hash
-from xmppchat.protocol.sasl.passwords import SCRAM_HASHES, ScramKeys
+from xmppchat.protocol.sasl.passwords import ScramKeys, digest_of
 
-# client-first-message of RFC 5802 §7, without the reserved "m=". What follows the nonce is scramp's to judge.
+#: Keys of less are not used: iterations by RFC 5802 §5.1; a shorter salt was never made.
+MIN_ITERATIONS: Final = 4096
+MIN_SALT: Final = 12
+
+# RFC 5802 §7, without the reserved "m=".
+_NONCE: Final = r"r=(?P<nonce>[!-+\--~]+)"
+_EXTENSIONS: Final = r"(?P<extensions>(?:,[A-Za-z]=[^,\0]+)*)"
 _CLIENT_FIRST: Final = re.compile(
     r"(?P<header>(?:[ny]|p=(?P<binding>[A-Za-z0-9.-]+)),(?:a=(?P<authzid>[^,\0]+))?,)"
-    r"(?P<bare>n=(?P<username>[^,\0]+),r=[!-+\--~]+(?:,[^\0]*)?)"
+    rf"(?P<bare>n=(?P<username>[^,\0]+),{_NONCE}{_EXTENSIONS})"
+)
+_CLIENT_FINAL: Final = re.compile(
+    rf"(?P<unproved>c=(?P<bound>[A-Za-z0-9+/=]+),{_NONCE}{_EXTENSIONS}),p=(?P<proof>[A-Za-z0-9+/=]+)"
 )
 _MANDATORY_EXTENSION: Final = re.compile(r"[^,]*,[^,]*,m=")
 _BAD_ESCAPE: Final = re.compile("=(?!2C|3D)")
-
-_MECHANISMS: Final = {name: ScramMechanism(name) for name in SCRAM_HASHES}
-
-# Of the faults that scramp finds, those that are a matter of the proof and not of the syntax.
-_UNPROVED: Final = {
-    ServerError.INVALID_PROOF: "The user name or the password is wrong.",
-    ServerError.CHANNEL_BINDINGS_DONT_MATCH: (
-        "channel-bindings-dont-match: the client sees another TLS connection than this server; "
-        "somebody may sit in between."
-    ),
-}
-
-
-class _Gs2Header:
-    """In the place of scramp's own: what `c=` of the client's last message must decode to (RFC 5802 §5.1)."""
-
-    __slots__ = ("_expected",)
-
-    def __init__(self, expected: bytes) -> None:
-        self._expected = expected
-
-    def make_cbind_input(self, _binding: object) -> bytes:
-        """The header as the client sent it, followed by the binding's data."""
-        return self._expected
+# Attributes that have a meaning and a place of their own; in that of an extension they have none.
+_ATTRIBUTES: Final = frozenset("aceimnprsv")
 
 
 class ScramExchange(TextExchange):
     """client-first, keys, server-first, client-final, and server-final with the success."""
 
-    __slots__ = ("_bare", "_bound", "_hash_name", "_server", "_username")
+    __slots__ = ("_bare", "_bound", "_challenge", "_client_nonce", "_hash_name", "_keys", "_nonce", "_username")
 
     def __init__(self, name: str, hash_name: str, context: ExchangeContext) -> None:
         super().__init__(name, context)
         self._hash_name = hash_name
         self._username = ""
         self._bare = ""  # client-first-message-bare, as sent
+        self._client_nonce = self._nonce = ""  # the client's, and the whole one
         self._bound = b""  # what the client must repeat in c=
-        self._server: Any = None  # scramp's, from the moment there are keys
+        self._challenge = ""  # server-first-message
+        self._keys: ScramKeys | None = None
 
     def _receive_text(self, text: str) -> Step:
-        return self._client_first(text) if self._server is None else self._client_final(text)
+        return self._client_first(text) if self._keys is None else self._client_final(text, self._keys)
 
     def _client_first(self, text: str) -> Step:
         message = _CLIENT_FIRST.fullmatch(text)
@@ -88,7 +71,9 @@ class ScramExchange(TextExchange):
                     "malformed-request", "extensions-not-supported: this server knows no mandatory extension."
                 )
             return self._fail("malformed-request", "The first message is not one of SCRAM (RFC 5802 §7).")
-        header, binding, self._bare = message.group("header", "binding", "bare")
+        if failure := self._check_extensions(message["extensions"]):
+            return failure
+        header, binding, self._bare, self._client_nonce = message.group("header", "binding", "bare", "nonce")
         username, authzid = message["username"], message["authzid"] or ""
         if _BAD_ESCAPE.search(username) or _BAD_ESCAPE.search(authzid):
             return self._fail("malformed-request", "In a name '=' is written =3D and ',' is written =2C.")
@@ -123,44 +108,57 @@ class ScramExchange(TextExchange):
         self._bound = header.encode() + data
         return None
 
+    def _check_extensions(self, extensions: str) -> Failure | None:
+        """Optional ones are passed over; each has a name of its own (RFC 5802 §7)."""
+        names = [extension[0] for extension in extensions.split(",")[1:]]
+        if len(set(names)) == len(names) and _ATTRIBUTES.isdisjoint(names):
+            return None
+        return self._fail("malformed-request", "An attribute stands twice, or where it must not (RFC 5802 §7).")
+
     def _take_keys(self, keys: ScramKeys) -> Step:
-        looked_up = False
-
-        def look_up(_username: str) -> tuple[bytes, bytes, bytes, int]:
-            nonlocal looked_up
-            looked_up = True
-            return keys.salt, keys.stored_key, keys.server_key, keys.iterations
-
-        server = _MECHANISMS[self._hash_name].make_server(look_up, s_nonce=self._context.nonce())
-        try:
-            server.set_client_first(f"n,,{self._bare}")
-            challenge: str = server.get_server_first()
-        except ScramException as error:
-            if looked_up:  # the message is well, the keys are not: too few iterations, too short a salt
-                return self._fail("temporary-auth-failure", "The stored keys of the account cannot be used.")
-            return self._refuse(error)
-        # Should scramp ever stop asking this attribute, c= is held against "n,,": no binding passes then.
-        server.gs2_header = _Gs2Header(self._bound)
+        if keys.iterations < MIN_ITERATIONS or len(keys.salt) < MIN_SALT:
+            return self._fail("temporary-auth-failure", "The stored keys of the account cannot be used.")
+        self._keys = keys
+        self._nonce = self._client_nonce + self._context.nonce()
+        self._challenge = f"r={self._nonce},s={b64encode(keys.salt).decode()},i={keys.iterations}"
         if self._context.offered:
             hashed = offer_hash(self._context.offered, tuple(self._context.channel_bindings), self._hash_name)
-            challenge = server.server_first = f"{challenge},h={hashed}"
-        self._server = server
+            self._challenge += f",h={hashed}"
         self._waits_for = WaitsFor.CLIENT
-        return Challenge(challenge.encode())
+        return Challenge(self._challenge.encode())
 
-    def _client_final(self, text: str) -> Step:
+    def _client_final(self, text: str, keys: ScramKeys) -> Step:
+        message = _CLIENT_FINAL.fullmatch(text)
+        if message is None or message["nonce"] != self._nonce:
+            return self._fail("malformed-request", "The last message is not one of this exchange (RFC 5802 §7).")
+        if failure := self._check_extensions(message["extensions"]):
+            return failure
         try:
-            self._server.set_client_final(text)
-            signature: str = self._server.get_server_final()
-        except ScramException as error:
-            return self._refuse(error)
+            bound, proof = (b64decode(message[name], validate=True) for name in ("bound", "proof"))
+        except Base64Error:
+            return self._fail("malformed-request", "The binding or the proof is not base64.")
+        if bound != self._bound:
+            return self._fail(
+                "not-authorized",
+                "channel-bindings-dont-match: the client sees another TLS connection than this server; "
+                "somebody may sit in between.",
+            )
+        signed = f"{self._bare},{self._challenge},{message['unproved']}".encode()
+        if not self._is_proved(signed, proof, keys):
+            return self._fail("not-authorized", "The user name or the password is wrong.")
         self._waits_for = WaitsFor.NOTHING
-        return Success(self._username, signature.encode())
+        signature = hmac.digest(keys.server_key, signed, digest_of(self._hash_name))
+        return Success(self._username, b"v=" + b64encode(signature))
 
-    def _refuse(self, error: ScramException) -> Failure:
-        if (text := _UNPROVED.get(error.server_error)) is not None:
-            return self._fail("not-authorized", text)
-        return self._fail("malformed-request", str(error.args[0]))
+    def _is_proved(self, signed: bytes, proof: bytes, keys: ScramKeys) -> bool:
+        """Whether `proof` is ClientKey XOR ClientSignature (RFC 5802 §3)."""
+        digest = digest_of(self._hash_name)
+        signature = hmac.digest(keys.stored_key, signed, digest)
+        if len(proof) != len(signature):
+            return False
+        client_key = int.from_bytes(proof, "big") ^ int.from_bytes(signature, "big")
+        hashed = hashlib.new(digest, client_key.to_bytes(len(proof), "big")).digest()
+        return hmac.compare_digest(hashed, keys.stored_key)
 
 
 def _unescape(saslname: str) -> str:
