@@ -26,6 +26,7 @@ from network_support import (
 )
 
 from xmppchat.network.certificates import CertificateFiles
+from xmppchat.network.listener import KEEPALIVE_SECONDS
 from xmppchat.network.tls import TlsContexts
 from xmppchat.network.transport import (
     CLOSE_SECONDS,
@@ -87,6 +88,7 @@ async def test_options_of_the_socket(listen: Listen) -> None:
         connection = handler.transport._socket.get_extra_info("socket")
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == KEEPALIVE_SECONDS
 
 
 async def test_pauses_add_up(listen: Listen) -> None:

@@ -7,18 +7,15 @@ could last for ever has a deadline. At most one timer exists per connection, non
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from xmppchat.network.admission import Place, plain_address
+from xmppchat.network.admission import Place
 from xmppchat.network.tls import TlsChannel, TlsFailed, TlsSource
 
 HANDSHAKE_SECONDS = 15.0
 STALL_SECONDS = 60.0
 CLOSE_SECONDS = 5.0
-KEEPALIVE_SECONDS = 180
-"""Silence after which the kernel asks the peer whether it is there; thrice without an answer, and it is gone."""
 SOFT_BUFFER = 1024 * 1024
 HARD_BUFFER = 4 * 1024 * 1024
 #: Reasons for which a peer that does not read is cut (reliability.md, limit 19).
@@ -83,13 +80,14 @@ class Transport(asyncio.Protocol):
     def __init__(
         self,
         handler: Handler,
+        address: str,
         *,
         tls: TlsSource | None = None,
         place: Place | None = None,
         timers: Timers | None = None,
     ) -> None:
-        self.address = ""
-        """The peer's IP address, empty for a Unix socket."""
+        self.address = address
+        """The peer's IP address."""
         self.is_writable = True
         """What `Handler.writable` said last."""
         self._handler = handler
@@ -211,11 +209,6 @@ class Transport(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._socket = cast(asyncio.Transport, transport)
-        connection = transport.get_extra_info("socket")
-        if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _watch(connection)
-            self.address = plain_address(transport.get_extra_info("peername"))
         self._socket.set_write_buffer_limits(high=SOFT_BUFFER, low=SOFT_BUFFER // 4)
         if hasattr(transport, "max_size"):
             # asyncio asks malloc for 256 KiB a read, which maps them each time: 25 us instead of 8.
@@ -389,15 +382,6 @@ class Transport(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _watch(connection: socket.socket) -> None:
-    """Have the kernel find out who vanished without a word: no timer of ours for each idle connection."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_KEEPIDLE"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_SECONDS // 6)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
 class _Nobody:
