@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqlalchemy import select
+
+from xmppchat.components.last_activity import SAVE_SECONDS
+from xmppchat.storage import schema
 from xmppchat.testing.memory import MemoryClient, MemoryDriver, settle
 
 
@@ -37,5 +41,25 @@ async def test_it_survives_a_restart(tmp_path: Path, storage_url: str) -> None:
         _, seconds, status = await asked(driver, "juliet", "second")
         assert seconds == "30", "a session that was never available does not count"
         assert status == "x" * 1_000
+    finally:
+        await driver.stop()
+
+
+async def test_it_is_written_down_for_all_who_left_together(tmp_path: Path) -> None:
+    driver = MemoryDriver(tmp_path)
+    await driver.start()
+    kernel = driver.server.kernel
+    try:
+        for name in ("juliet", "romeo"):
+            await driver.create_account(name, "secret")
+            client, _, _ = await asked(driver, name, "first")
+            client.write(f"<presence/><presence type='unavailable'><status>{name} left</status></presence>")
+        await settle(kernel)
+        before = kernel.gate.last
+        driver.clock.advance(SAVE_SECONDS)
+        await settle(kernel)
+        assert kernel.gate.last == before + 1
+        rows = await driver.server.database.fetch(select(schema.accounts.c.seen_status))
+        assert sorted(row[0] for row in rows) == ["juliet left", "romeo left"]
     finally:
         await driver.stop()

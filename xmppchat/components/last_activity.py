@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from sqlalchemy import bindparam, select, update
 
 from xmppchat.core import events
@@ -34,20 +35,28 @@ from xmppchat.core.component import (
     Stage,
     Who,
     Xep,
+    every,
     iq_get,
     on,
     stage,
 )
 from xmppchat.core.pipeline import PASS, Passage, Refuse
 from xmppchat.core.services import RosterService
+from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.errors import ServiceUnavailable
+from xmppchat.protocol.errors import ServiceUnavailable, StanzaError
 from xmppchat.protocol.namespaces import NS
 from xmppchat.storage import schema
+from xmppchat.storage.batches import last_wins
+
+log = structlog.get_logger(__name__)
 
 #: Characters of a status that are kept.
 MAX_STATUS = 1_000
+#: How often it is written down who has gone, s; sooner where there are so many.
+SAVE_SECONDS = 10.0
+MAX_UNSAVED = 5_000
 
 
 class Seen:
@@ -71,10 +80,11 @@ SEEN: AccountPart[Seen] = AccountPart(
     .where(_accounts.id.in_(bindparam("accounts", expanding=True))),
     _build,
 )
-_UPDATE = (
+_UPDATE = last_wins(
     update(schema.accounts)
     .where(_accounts.id == bindparam("account"))
-    .values(seen_at=bindparam("new_seen_at"), seen_status=bindparam("new_seen_status"))
+    .values(seen_at=bindparam("new_seen_at"), seen_status=bindparam("new_seen_status")),
+    "account",
 )
 
 
@@ -91,6 +101,15 @@ class LastActivity(Component[ComponentConfig]):
         """The clock of the uptime starts here."""
         self._roster = self.kernel.services.get(RosterService)
         self._started = self.kernel.clock.monotonic()
+        self._unsaved: dict[int, Seen] = {}  # by the id of the account
+
+    async def stop(self) -> None:
+        """Write down who was there until now."""
+        turn = self._unsaved_turn()
+        try:
+            await self.kernel.settled(turn)
+        except StanzaError as error:
+            log.warning("when accounts were last seen could not be stored", reason=error.text)
 
     @iq_get(NS.LAST_ACTIVITY, "query", at=SERVER)
     def uptime(self, request: IqRequest) -> Element:
@@ -107,7 +126,7 @@ class LastActivity(Component[ComponentConfig]):
         assert account is not None
         if account.present_sessions():
             return _answer(0)
-        seen = account[SEEN]
+        seen = self._unsaved.get(account.id) or account[SEEN]
         return _answer((self.kernel.clock.now() - seen.at) / 1000, seen.status)
 
     @on(events.PresenceWithdrawn)
@@ -120,12 +139,21 @@ class LastActivity(Component[ComponentConfig]):
         seen = account[SEEN]
         seen.at = self.kernel.clock.now()
         seen.status = status.text[:MAX_STATUS] if status is not None else ""
-        # In a turn of its own: that contacts learn of it does not wait for the disk, nor depend on it.
+        self._unsaved[account.id] = seen
+        if len(self._unsaved) >= MAX_UNSAVED:
+            self._unsaved_turn().commit()
+
+    @every(SAVE_SECONDS)
+    async def save(self) -> None:
+        """Write down who has gone since the last time: one transaction for all, and none for each good-bye."""
+        self._unsaved_turn().commit()
+
+    def _unsaved_turn(self) -> Turn:
+        unsaved, self._unsaved = self._unsaved, {}
         turn = self.kernel.new_turn()
-        turn.write(account, _UPDATE, {
-            "account": account.id, "new_seen_at": seen.at, "new_seen_status": seen.status,
-        })  # fmt: skip
-        turn.commit()
+        for account, seen in unsaved.items():
+            turn.write(None, _UPDATE, {"account": account, "new_seen_at": seen.at, "new_seen_status": seen.status})
+        return turn
 
     @stage(Stage.SCREEN, INBOUND, kinds=("iq",))
     def screen(self, passage: Passage) -> Refuse | None:
