@@ -69,6 +69,31 @@ def test_what_is_read_and_written(name: str, one_at_a_time: bool) -> None:
     assert [item.to_xml() for item in twice if isinstance(item, Element)] == [expected, expected]
 
 
+ENDS = [
+    *(data for data, _ in ACCEPTED.values()),
+    b"<a><a/></a>",
+    b"<a><a></a><ab></ab></a>",
+    b"<a><b c='>'/></a>",
+    b"<a b='>'/>",
+    b"<a b='>' c='/'><a></a >\t</a\n>",
+    b" \n<x:a xmlns:x='urn:x'><a></a><x:ab></x:ab></x:a>",
+    b"<a><![CDATA[</a>]]></a>",
+]
+
+
+@pytest.mark.parametrize("data", ENDS)
+def test_negotiation_stops_exactly_behind_an_item(data: bytes) -> None:
+    """Whatever follows, be it no XML at all, is not looked at yet."""
+    for rest in (b"", b"<a></a>", b"</a>", b"\x16\x03\x01 no XML", b"<?xml version='1.0'?><stream:stream>"):
+        for cuts in ([], *([position] for position in range(1, len(data)))):
+            one = reader(one_at_a_time=True)
+            *pieces, last = cut(data, cuts)
+            items = [item for piece in pieces for item in one.feed(piece)]
+            items += one.feed(last + rest)
+            assert len(items) == 1
+            assert one.pending == rest
+
+
 REFUSED = {
     "doctype": (b"<!DOCTYPE a>", "restricted-xml"),
     "internal subset": (b"<!DOCTYPE a [<!ENTITY b 'c'>]>", "restricted-xml"),

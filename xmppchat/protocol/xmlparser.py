@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from sys import intern
 from typing import Final
 from xml.parsers import expat
@@ -95,10 +96,10 @@ class Parser:
         parser.StartCdataSectionHandler = self._on_cdata
         parser.StartNamespaceDeclHandler = self._on_namespace
         parser.EndNamespaceDeclHandler = self._on_namespace_end
-        parser.StartDoctypeDeclHandler = _refuse("a document type declaration")
-        parser.CommentHandler = _refuse("a comment")
-        parser.ProcessingInstructionHandler = _refuse("a processing instruction")
-        parser.EntityDeclHandler = _refuse("an entity declaration")
+        parser.StartDoctypeDeclHandler = _ON_DOCTYPE
+        parser.CommentHandler = _ON_COMMENT
+        parser.ProcessingInstructionHandler = _ON_INSTRUCTION
+        parser.EntityDeclHandler = _ON_ENTITY
         parser.XmlDeclHandler = _on_declaration
         if hasattr(parser, "SetReparseDeferralEnabled"):  # expat >= 2.6: a stanza must not wait for the next bytes
             parser.SetReparseDeferralEnabled(False)
@@ -147,11 +148,7 @@ class Parser:
         if self._declared.get("stream") != NS.STREAM:
             # RFC 6120 §4.8.5: an implementation may insist on the prefix "stream".
             raise BadNamespacePrefix("the stream header's prefix is 'stream'")
-        declared = "".join(
-            f" xmlns{':' + prefix if prefix else ''}='{escape_attribute(uri)}'"
-            for prefix, uri in sorted(self._declared.items(), key=lambda item: item[0] or "")
-        )
-        self.prologue = f"<stream:stream{declared}>".encode()
+        self.prologue = _prologue(frozenset(self._declared.items()))
         content = self._declared.get(None, "")
         self._items.append(StreamHeader(local, namespace, content, _readable(attributes)))
         self._expat.StartElementHandler = self._on_start
@@ -220,11 +217,27 @@ class Parser:
         self._namespaces -= 1
 
 
+@lru_cache(maxsize=64)
+def _prologue(declared: frozenset[tuple[str | None, str]]) -> bytes:
+    """A header with these declarations, for a parser that goes on with such a stream."""
+    declarations = "".join(
+        f" xmlns{':' + prefix if prefix else ''}='{escape_attribute(uri)}'"
+        for prefix, uri in sorted(declared, key=lambda item: item[0] or "")
+    )
+    return f"<stream:stream{declarations}>".encode()
+
+
 def _refuse(what: str) -> Callable[..., None]:
     def handler(*_: object) -> None:
         raise RestrictedXml(f"{what} is not allowed in a stream")
 
     return handler
+
+
+_ON_DOCTYPE: Final = _refuse("a document type declaration")
+_ON_COMMENT: Final = _refuse("a comment")
+_ON_INSTRUCTION: Final = _refuse("a processing instruction")
+_ON_ENTITY: Final = _refuse("an entity declaration")
 
 
 def _on_declaration(version: str, encoding: str | None, standalone: int) -> None:

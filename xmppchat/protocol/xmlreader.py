@@ -74,16 +74,26 @@ class XmlReader:
             data, self.pending = self.pending + data, b""
         if not self.one_at_a_time:
             return self._parse(data)
+        begun = _TAG.match(data) if self._parser is None and self._prologue is not None else None
         items: list[Item] = []
         position, size = 0, len(data)
         while position < size and not items:
-            # An item can only be complete behind a ">": feeding up to each finds its end exactly.
-            end = data.find(b">", position) + 1 or size
+            end = self._stop(data, position, begun[1] if begun is not None else b"") or size
             items = self._parse(data[position:end])
             position = end
         rest = data[position:]
         self.pending = rest if rest.strip(_WHITESPACE) else b""
         return items
+
+    def _stop(self, data: bytes, position: int, name: bytes) -> int:
+        """How far can be fed without going beyond the end of an item; 0 for all there is.
+
+        An item can only be complete behind a ">", and once its first tag was read, behind a closing one of its `name`
+        (b"": not known).
+        """
+        if name and self._parser is not None and self._parser.stack:
+            position = data.find(b"</" + name, position)
+        return data.find(b">", position) + 1 if position >= 0 else 0
 
     def _parse(self, data: bytes) -> list[Item]:
         parser = self._parser
@@ -178,6 +188,8 @@ _STORED: Final = ReaderLimits(
     namespaces=10_000_000, rescan_bytes=1 << 30,
 )
 _WHITESPACE = b" \t\r\n"
+#: The first tag of an item, with its name as it is written there.
+_TAG: Final = re.compile(rb"[ \t\r\n]*<([^ \t\r\n/>]+)")
 # What UTF-16 and UTF-32 begin with; expat would take a document in them, whatever encoding it was told.
 _NOT_UTF8: Final = re.compile(rb"[\x00\xfe\xff]")
 _POOLED_PROLOGUES: Final = frozenset({
