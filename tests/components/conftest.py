@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from peers.postgresql import Postgresql
 
+from xmppchat.storage import schema
 from xmppchat.storage.database import Database
 from xmppchat.testing.memory import MemoryDriver
 
@@ -27,6 +28,12 @@ def prepared_database(postgresql: Postgresql) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def idle_databases() -> list[str]:
+    """Names of databases that can be used again."""
+    return []
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def storage_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A database of each kind: what takes it runs on both. (SQLite: a file in the server's directory.)"""
@@ -34,9 +41,11 @@ def storage_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield "sqlite:///xmppchat.db"
         return
     server: Postgresql = request.getfixturevalue("postgresql")
-    name = server.new_database(request.getfixturevalue("prepared_database"))
+    prepared, idle = (request.getfixturevalue(name) for name in ("prepared_database", "idle_databases"))
+    name = idle.pop() if idle else server.new_database(prepared)
     yield server.url(name)
-    server.drop(name)
+    server.empty(name, [table.name for table in schema.TABLES])
+    idle.append(name)
 
 
 @pytest.fixture

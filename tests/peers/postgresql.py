@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,23 @@ _SETTINGS = {
     "autovacuum": "off",
     "log_statement": "none",
 }
+
+#: What a test may have left behind, but for the tables of the schema, which are emptied.
+_EMPTY = """
+DO $$ DECLARE one text; BEGIN
+    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend';
+    FOR one IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'public'::regnamespace LOOP
+        EXECUTE 'DROP FUNCTION ' || one || ' CASCADE';
+    END LOOP;
+    FOR one IN SELECT quote_ident(tablename) FROM pg_tables
+        WHERE schemaname = 'public' AND tablename NOT IN ({kept}) LOOP
+        EXECUTE 'DROP TABLE ' || one || ' CASCADE';
+    END LOOP;
+    FOREACH one IN ARRAY ARRAY[{emptied}] LOOP EXECUTE 'DELETE FROM ' || one; END LOOP;
+    EXECUTE format('ALTER DATABASE %I RESET ALL', current_database());
+END $$
+"""
 
 
 def _programs() -> Path | None:
@@ -107,6 +124,11 @@ class Postgresql:
         name = name or f"test{self._databases}"
         self.sql("postgres", f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
+
+    def empty(self, database: str, tables: Sequence[str]) -> None:
+        """Make it as new, where a schema has these `tables`: ten times as fast as another one."""
+        emptied = ", ".join(f"'{table}'" for table in tables)
+        self.sql(database, _EMPTY.format(kept=f"{emptied}, 'alembic_version', 'writer_marks'", emptied=emptied))
 
     def drop(self, database: str) -> None:
         """Throw a database away, whoever uses it."""

@@ -47,23 +47,6 @@ def prepared_database(postgresql: Postgresql) -> str:
     return name
 
 
-#: What a test may have left behind.
-_RESET = """
-DO $$ DECLARE one text; BEGIN
-    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend';
-    FOR one IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'public'::regnamespace LOOP
-        EXECUTE 'DROP FUNCTION ' || one || ' CASCADE';
-    END LOOP;
-    FOR one IN SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN ({}) LOOP
-        EXECUTE 'DROP TABLE ' || one || ' CASCADE';
-    END LOOP;
-    FOREACH one IN ARRAY ARRAY[{}] LOOP EXECUTE 'DELETE FROM ' || one; END LOOP;
-    EXECUTE format('ALTER DATABASE %I RESET ALL', current_database());
-END $$
-"""
-
-
 @pytest.fixture(scope="session")
 def idle_databases() -> list[str]:
     """Names of databases that can be used again: a new one takes ten times as long."""
@@ -74,8 +57,7 @@ def idle_databases() -> list[str]:
 def postgresql_name(postgresql: Postgresql, prepared_database: str, idle_databases: list[str]) -> Iterator[str]:
     name = idle_databases.pop() if idle_databases else postgresql.new_database(prepared_database)
     yield name
-    emptied = ", ".join(f"'{table.name}'" for table in (*schema.TABLES, *TABLES))
-    postgresql.sql(name, _RESET.format(f"{emptied}, 'alembic_version', 'writer_marks'", emptied))
+    postgresql.empty(name, [table.name for table in (*schema.TABLES, *TABLES)])
     idle_databases.append(name)
 
 
