@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 DIR ?= data/run
 DOMAIN ?= localhost
 LISTEN ?= 127.0.0.1
+# Tests that run at the same time: each has its own servers, ports and folders.
+WORKERS ?= 2
 
 .PHONY: help run setup test check faults bench gen docs clients prosody packages clean
 
@@ -43,7 +45,7 @@ tests/clients/javascript/node_modules: tests/clients/javascript/package-lock.jso
 	@touch $@
 
 test: setup packages check ## everything that must hold: style, types, layers, all tests
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist worksteal
 	$(BIN)/python -m pytest tests/transcripts --server prosody
 	$(BIN)/python -m bench.relay
 
