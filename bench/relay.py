@@ -8,6 +8,7 @@ Printed by ``make test``, so that a change which makes it dearer is seen: ``pyth
 from __future__ import annotations
 
 import asyncio
+import gc
 import platform
 import statistics
 import tempfile
@@ -47,6 +48,8 @@ async def measure() -> dict[str, list[float]]:
             client.write("<presence/>")
             await client.barrier()
             clients.append(client)
+        gc.collect()
+        gc.freeze()  # as the server does when it has started: what that made is not looked at again
         romeo, juliet = clients
         romeo.write(_message(0, "").decode())  # the first of a session is looked up, whether it was sent before
         await settle(driver.server.kernel)
