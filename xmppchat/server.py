@@ -33,6 +33,7 @@ from xmppchat.network.connections import Connections
 from xmppchat.network.control import ControlServer
 from xmppchat.network.listener import Listener
 from xmppchat.network.notify import Notifier
+from xmppchat.network.slow_peers import SlowPeers
 from xmppchat.network.tls import TlsContexts
 from xmppchat.protocol import sasl
 from xmppchat.protocol.errors import SystemShutdown
@@ -67,6 +68,7 @@ class Server:
         self._notifier = notifier or Notifier()
         self._reloading = asyncio.Lock()
         self._admission: Admission
+        self._slow_peers = SlowPeers(config.limits.unread_bytes)
         self.database: Database
         self.kernel: Kernel
         self.connections: Connections
@@ -152,9 +154,10 @@ class Server:
         self.connections.reconfigure(self._settings())
         self.connections.authenticator.set_limits(change.config.limits)
         self._admission.set_limits(**_admission_limits(change.config.limits))
+        self._slow_peers.most = change.config.limits.unread_bytes
         self.component_port.reconfigure()
         try:
-            await self.component_port.listen(self._admission)
+            await self.component_port.listen(self._admission, self._slow_peers)
         except OSError as error:
             log.error("the port for external components cannot be opened", error=str(error))
             failed.append(f"port for external components: {error}")
@@ -214,13 +217,13 @@ class Server:
                 if port:
                     listener = Listener(
                         address, port, mode=mode, factory=self.connections.new,  # type: ignore[arg-type]
-                        contexts=self.contexts, admission=self._admission,
+                        contexts=self.contexts, admission=self._admission, slow_peers=self._slow_peers,
                     )
                     await listener.start()
                     self._listeners.append(listener)
 
         self._listeners.append(self.component_port)
-        await self.component_port.listen(self._admission)
+        await self.component_port.listen(self._admission, self._slow_peers)
         if config.metrics.port:
             from xmppchat.network.metrics import Figures, MetricsServer  # its library: only for whoever wants figures
 

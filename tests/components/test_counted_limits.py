@@ -13,6 +13,7 @@ from stream_management_support import SM
 from xmppchat.components.accounts import Accounts
 from xmppchat.core.limits import COUNTED, Limits
 from xmppchat.core.services import AccountService
+from xmppchat.network.slow_peers import CROWDED
 from xmppchat.network.transport import OVERFLOW, SLOW_HANDSHAKE
 from xmppchat.protocol.errors import ResourceConstraint
 from xmppchat.protocol.namespaces import NS
@@ -296,6 +297,7 @@ PROVOKED: dict[str, tuple[dict[str, object], Provocation]] = {
     "rescan_bytes": ({}, sends_piece_by_piece),
     "tls_handshake": ({}, lost(SLOW_HANDSHAKE)),
     "send_buffer": ({}, lost(OVERFLOW)),
+    "unread_bytes": ({}, lost(CROWDED)),
     "password_checks": ({}, password_checks_without_end),
 }  # fmt: skip
 

@@ -189,6 +189,11 @@ class Limits(BaseModel):
         "s", ge=0, le=86_400,
     )  # 23
 
+    unread_bytes: int = _limit(
+        268_435_456, "what all connections together have not taken yet; more cuts those for whom most waits", "bytes",
+        ge=16_777_216, le=1_099_511_627_776,
+    )  # 19
+
     # --- streams that are managed (XEP-0198) ----------------------------------------------------------------
     resumption_seconds: int = _limit(
         600, "time a session waits for its client after its connection was lost", "s", le=604_800

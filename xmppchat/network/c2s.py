@@ -16,7 +16,7 @@ from xmppchat.network.deadline import Deadline
 from xmppchat.network.login import Login, LoginEvent
 from xmppchat.network.opening import Opening
 from xmppchat.network.throttle import Throttle
-from xmppchat.network.transport import OVERFLOW, SLOW_HANDSHAKE, STALLED
+from xmppchat.network.transport import CUT_BY
 from xmppchat.network.wire import Wire
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import (
@@ -123,8 +123,8 @@ class Connection:
 
     def disconnected(self, reason: str) -> None:
         """See :class:`~xmppchat.network.transport.Handler`."""
-        if reason in (OVERFLOW, STALLED, SLOW_HANDSHAKE):
-            self._shared.kernel.limit_counters.fired("tls_handshake" if reason == SLOW_HANDSHAKE else "send_buffer")
+        if (limit := CUT_BY.get(reason)) is not None:
+            self._shared.kernel.limit_counters.fired(limit)
         self._shared.left(self)
         self._login = self._opening = None  # they know each other: only the garbage collector would free them
         self._stop_deadline()

@@ -16,7 +16,8 @@ from xmppchat.jid import JID
 from xmppchat.network.admission import Admission
 from xmppchat.network.deadline import Deadline
 from xmppchat.network.listener import Listener
-from xmppchat.network.transport import OVERFLOW, STALLED
+from xmppchat.network.slow_peers import SlowPeers
+from xmppchat.network.transport import CUT_BY
 from xmppchat.network.wire import Wire
 from xmppchat.protocol.component_stream import ComponentStream, ComponentStreamSettings
 from xmppchat.protocol.errors import (
@@ -79,8 +80,8 @@ class ComponentConnection:
 
     def disconnected(self, reason: str) -> None:
         """See :class:`~xmppchat.network.transport.Handler`."""
-        if reason in (OVERFLOW, STALLED):
-            self._port.kernel.limit_counters.fired("send_buffer")
+        if (limit := CUT_BY.get(reason)) is not None:
+            self._port.kernel.limit_counters.fired(limit)
         self._port.left(self)
         self._stop_deadline()
         self._stream.close(None)
@@ -212,7 +213,7 @@ class ComponentPort:
             untrusted_limits=limits.reader_untrusted(), untrusted_total=limits.untrusted_total_bytes,
         )
 
-    async def listen(self, admission: Admission) -> None:
+    async def listen(self, admission: Admission, slow_peers: SlowPeers) -> None:
         """Listen if a component is configured, and only then. Raises OSError, with address and port in its text."""
         if not self.kernel.config.external_components:
             await self.stop()
@@ -223,7 +224,7 @@ class ComponentPort:
         try:
             for address in listen.component_addresses:
                 listener = Listener(
-                    address, listen.component_port, factory=self.new, admission=admission
+                    address, listen.component_port, factory=self.new, admission=admission, slow_peers=slow_peers
                 )
                 await listener.start()
                 self._listeners.append(listener)

@@ -14,6 +14,7 @@ from typing import Literal
 import structlog
 
 from xmppchat.network.admission import Admission, Place, plain_address
+from xmppchat.network.slow_peers import SlowPeers
 from xmppchat.network.tls import TlsSource
 from xmppchat.network.transport import Handler, Timers, Transport
 
@@ -41,6 +42,7 @@ class Listener:
         factory: Callable[[], Handler],
         contexts: TlsSource | None = None,
         admission: Admission | None = None,
+        slow_peers: SlowPeers | None = None,
         timers: Timers | None = None,
         backlog: int = 1024,
         reuse_port: bool = False,
@@ -52,6 +54,7 @@ class Listener:
         self.admission = admission or Admission()
         self.rests = 0
         """How often accepting had to rest because file descriptors or memory ran out."""
+        self._slow_peers = slow_peers
         self._port = port
         self._factory = factory
         self._contexts = contexts if mode == "direct" else None
@@ -141,7 +144,9 @@ class Listener:
     async def _adopt(self, connection: socket.socket, address: str, place: Place) -> None:
         try:
             handler = self._factory()
-            transport = Transport(handler, address, tls=self._contexts, place=place, timers=self._timers)
+            transport = Transport(
+                handler, address, tls=self._contexts, place=place, slow_peers=self._slow_peers, timers=self._timers
+            )
             await asyncio.get_running_loop().connect_accepted_socket(lambda: transport, connection)
         except BaseException as error:
             place.leave()

@@ -7,10 +7,11 @@ could last for ever has a deadline. At most one timer exists per connection, non
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 from xmppchat.network.admission import Place
+from xmppchat.network.slow_peers import CROWDED, SlowPeers
 from xmppchat.network.tls import TlsChannel, TlsFailed, TlsSource
 
 HANDSHAKE_SECONDS = 15.0
@@ -22,6 +23,10 @@ HARD_BUFFER = 4 * 1024 * 1024
 OVERFLOW = f"more than {HARD_BUFFER} bytes wait for the peer"
 SLOW_HANDSHAKE = f"no TLS handshake within {HANDSHAKE_SECONDS:.0f} s"
 STALLED = f"the peer took nothing for {STALL_SECONDS:.0f} s"
+#: The limit (:class:`~xmppchat.core.limits.LimitCounters`) by which a connection is cut, by the reason that is told.
+CUT_BY: Mapping[str, str] = {
+    OVERFLOW: "send_buffer", STALLED: "send_buffer", CROWDED: "unread_bytes", SLOW_HANDSHAKE: "tls_handshake",
+}
 LINGER_BYTES = 256 * 1024
 """What a peer may still send after we have closed; more, and the connection is cut."""
 
@@ -68,12 +73,12 @@ class Transport(asyncio.Protocol):
     """A connection as the layers above see it.
 
     `tls` makes it direct TLS from the first byte. `place` is told when the peer has authenticated, and when the
-    connection is gone.
+    connection is gone. `slow_peers` are those of all connections.
     """
 
     __slots__ = (
         "_direct", "_drained", "_handler", "_has_ended", "_is_choked", "_is_closing", "_is_lost",
-        "_lingered", "_loop", "_out", "_out_size", "_pauses", "_place", "_reason", "_socket",
+        "_lingered", "_loop", "_out", "_out_size", "_pauses", "_place", "_reason", "_slow_peers", "_socket",
         "_timer", "_timers", "_tls", "_written", "address", "is_writable",
     )  # fmt: skip
 
@@ -84,6 +89,7 @@ class Transport(asyncio.Protocol):
         *,
         tls: TlsSource | None = None,
         place: Place | None = None,
+        slow_peers: SlowPeers | None = None,
         timers: Timers | None = None,
     ) -> None:
         self.address = address
@@ -93,6 +99,7 @@ class Transport(asyncio.Protocol):
         self._handler = handler
         self._direct = tls
         self._place = place
+        self._slow_peers = slow_peers
         self._loop = asyncio.get_running_loop()
         self._timers: Timers = timers or self._loop
         self._timer: Timer | None = None
@@ -247,6 +254,8 @@ class Transport(asyncio.Protocol):
         self._out_size = 0
         if self._place is not None:
             self._place.leave()
+        if self._slow_peers is not None:
+            self._slow_peers.forget(self)
         reason = self._reason or (f"connection lost: {error}" if error else "closed by the peer")
         # The handler knows us and we know it: without the cut only the garbage collector would free both.
         handler, self._handler = self._handler, _NOBODY
@@ -310,9 +319,12 @@ class Transport(asyncio.Protocol):
             return
         if waiting > HARD_BUFFER:
             self.abort(OVERFLOW)
-        elif self._timer is None:
+            return
+        if self._timer is None:
             self._drained = self._written - waiting
             self._arm(STALL_SECONDS, self._check_progress)
+        if self._slow_peers is not None:
+            self._slow_peers.note(self, waiting)
 
     def _check_progress(self) -> None:
         """Cut a peer that took nothing since the last look; a look every `STALL_SECONDS` while bytes wait."""
