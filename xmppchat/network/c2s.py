@@ -84,20 +84,20 @@ class Connection:
     # --- from the transport -----------------------------------------------------------------------------
 
     def connected(self, transport: Wire) -> None:
-        """See :class:`~xmppchat.network.transport.Handler`."""
+        """See :class:`~xmppchat.network.handler.Handler`."""
         self._wire = transport
         self._stream = Stream(self._shared.settings, secure=transport.is_secure)
         self._shared.open.add(self)
         self._deadline = Deadline(self._shared.kernel, self.close)
 
     def tls_established(self) -> None:
-        """See :class:`~xmppchat.network.transport.Handler`."""
+        """See :class:`~xmppchat.network.handler.Handler`."""
         channel = getattr(self._wire, "tls", None)
         bindings: Mapping[str, bytes] = channel.channel_bindings() if channel is not None else {}
         self._stream.tls_established(bindings)
 
     def received(self, data: bytes) -> None:
-        """See :class:`~xmppchat.network.transport.Handler`."""
+        """See :class:`~xmppchat.network.handler.Handler`."""
         if not data:
             self._is_lost = True
             self.close(None)
@@ -115,14 +115,14 @@ class Connection:
             self.resume()  # what was answered in place may have more behind it
 
     def writable(self, is_writable: bool) -> None:
-        """See :class:`~xmppchat.network.transport.Handler`. A client that does not read is not read either."""
+        """See :class:`~xmppchat.network.handler.Handler`. A client that does not read is not read either."""
         if is_writable:
             self._wire.resume_reading("slow peer")
         else:
             self._wire.pause_reading("slow peer")
 
     def disconnected(self, reason: str) -> None:
-        """See :class:`~xmppchat.network.transport.Handler`."""
+        """See :class:`~xmppchat.network.handler.Handler`."""
         if (limit := CUT_BY.get(reason)) is not None:
             self._shared.kernel.limit_counters.fired(limit)
         self._shared.left(self)

@@ -54,16 +54,16 @@ class ComponentConnection:
     # --- from the transport -----------------------------------------------------------------------------
 
     def connected(self, transport: Wire) -> None:
-        """See :class:`~xmppchat.network.transport.Handler`."""
+        """See :class:`~xmppchat.network.handler.Handler`."""
         self._wire = transport
         self._port.open.add(self)
         self._deadline = Deadline(self._port.kernel, self.close)
 
     def tls_established(self) -> None:
-        """See :class:`~xmppchat.network.transport.Handler`. There is none on this port."""
+        """See :class:`~xmppchat.network.handler.Handler`. There is none on this port."""
 
     def received(self, data: bytes) -> None:
-        """See :class:`~xmppchat.network.transport.Handler`."""
+        """See :class:`~xmppchat.network.handler.Handler`."""
         if not data:
             self.close(None)
             return
@@ -72,14 +72,14 @@ class ComponentConnection:
         self._flush()
 
     def writable(self, is_writable: bool) -> None:
-        """See :class:`~xmppchat.network.transport.Handler`. A component that does not read is not read either."""
+        """See :class:`~xmppchat.network.handler.Handler`. A component that does not read is not read either."""
         if is_writable:
             self._wire.resume_reading("slow peer")
         else:
             self._wire.pause_reading("slow peer")
 
     def disconnected(self, reason: str) -> None:
-        """See :class:`~xmppchat.network.transport.Handler`."""
+        """See :class:`~xmppchat.network.handler.Handler`."""
         if (limit := CUT_BY.get(reason)) is not None:
             self._port.kernel.limit_counters.fired(limit)
         self._port.left(self)

@@ -14,9 +14,10 @@ from typing import Literal
 import structlog
 
 from xmppchat.network.admission import Admission, Place, plain_address
+from xmppchat.network.handler import Handler
 from xmppchat.network.slow_peers import SlowPeers
 from xmppchat.network.tls import TlsSource
-from xmppchat.network.transport import Handler, Timers, Transport
+from xmppchat.network.transport import Timers, Transport
 
 KEEPALIVE_SECONDS = 180
 """Silence after which the kernel asks a peer whether it is there; thrice without an answer, and it is gone."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 from xmppchat.network.admission import Place
+from xmppchat.network.handler import NOBODY, Handler
 from xmppchat.network.slow_peers import CROWDED, SlowPeers
 from xmppchat.network.tls import TlsChannel, TlsFailed, TlsSource
 
@@ -39,34 +40,6 @@ class Timers(Protocol):
     """Who calls back later: the event loop, `core.runtime.Clock`, or a fake clock in tests."""
 
     def call_later(self, delay: float, callback: Callable[[], object], /) -> Timer: ...
-
-
-class Handler(Protocol):
-    """What sits on a transport: `connected` is its first call, `disconnected` its last."""
-
-    def connected(self, transport: Transport) -> None:
-        """The connection stands; with direct TLS the handshake is next, and writes wait for it."""
-        ...
-
-    def received(self, data: bytes) -> None:
-        """Plaintext from the peer.
-
-        Empty `data` says once that the peer sends nothing more; it may still read. A handler with nothing
-        left to answer calls `close`; the transport does so itself after `CLOSE_SECONDS`.
-        """
-        ...
-
-    def tls_established(self) -> None:
-        """The TLS handshake is complete."""
-        ...
-
-    def writable(self, is_writable: bool) -> None:
-        """False: more than `SOFT_BUFFER` bytes wait for the peer, put off what can wait; True: go on."""
-        ...
-
-    def disconnected(self, reason: str) -> None:
-        """The connection is gone; nothing follows."""
-        ...
 
 
 class Transport(asyncio.Protocol):
@@ -258,7 +231,7 @@ class Transport(asyncio.Protocol):
             self._slow_peers.forget(self)
         reason = self._reason or (f"connection lost: {error}" if error else "closed by the peer")
         # The handler knows us and we know it: without the cut only the garbage collector would free both.
-        handler, self._handler = self._handler, _NOBODY
+        handler, self._handler = self._handler, NOBODY
         handler.disconnected(reason)
 
     # --- inside -----------------------------------------------------------------------------------------
@@ -394,16 +367,3 @@ class Transport(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-class _Nobody:
-    """Takes the calls that reach a connection after its end."""
-
-    def connected(self, transport: Transport) -> None: ...
-    def received(self, data: bytes) -> None: ...
-    def tls_established(self) -> None: ...
-    def writable(self, is_writable: bool) -> None: ...
-    def disconnected(self, reason: str) -> None: ...
-
-
-_NOBODY: Handler = _Nobody()
