@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from friends import become_contacts
 from live_server import NewUser, ServerProcess
+from profanity import StartProfanity
 from slix import MakeSlix
 from slixmpp import JID
 from slixmpp.exceptions import IqError
@@ -39,6 +41,26 @@ async def test_a_vcard_is_kept_and_shown_to_a_contact(
     await again.login()
     kept = await again.plugin["xep_0054"].get_vcard(local=False, cached=False, timeout=PATIENCE)
     assert kept["vcard_temp"]["FN"] == "Romeo Montague"
+
+
+async def test_profanity_writes_a_vcard_and_reads_that_of_a_contact(
+    slix: MakeSlix, profanity: StartProfanity, new_user: NewUser
+) -> None:
+    romeo, juliet = new_user("romeo"), new_user("juliet")
+    he, she = slix(romeo), await (await profanity()).login(juliet.jid, juliet.password)
+    he.register_plugin("xep_0054")
+    await he.login()
+    vcard = he.plugin["xep_0054"].make_vcard()
+    vcard["FN"] = "Romeo Montague"
+    await he.plugin["xep_0054"].publish_vcard(vcard, timeout=PATIENCE)
+    await become_contacts(he, she, juliet.jid)
+    she.type(f"/vcard get {romeo.jid}")
+    await she.sees("Romeo Montague")
+    she.type('/vcard set fullname "Juliet Capulet"')
+    she.type("/vcard save")
+    await she.settle()
+    seen = await he.plugin["xep_0054"].get_vcard(JID(juliet.jid), local=False, cached=False, timeout=PATIENCE)
+    assert seen["vcard_temp"]["FN"] == "Juliet Capulet"
 
 
 async def test_private_data_is_its_owners(server: ServerProcess, slix: MakeSlix, new_user: NewUser) -> None:
