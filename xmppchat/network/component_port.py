@@ -5,9 +5,6 @@ Plain TCP, on the loopback address unless the configuration says otherwise; open
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
 import structlog
 
 from xmppchat.core.kernel import Kernel
@@ -16,6 +13,7 @@ from xmppchat.jid import JID
 from xmppchat.network.admission import Admission
 from xmppchat.network.deadline import Deadline
 from xmppchat.network.listener import Listener
+from xmppchat.network.open_connections import OpenConnections
 from xmppchat.network.slow_peers import SlowPeers
 from xmppchat.network.transport import CUT_BY
 from xmppchat.network.wire import Wire
@@ -187,15 +185,14 @@ class ComponentConnection:
             self.close(StreamReset("the secret was changed; connect with the new one"))
 
 
-class ComponentPort:
+class ComponentPort(OpenConnections[ComponentConnection]):
     """All connections of external components, and the sockets on which they come."""
 
     def __init__(self, kernel: Kernel) -> None:
+        super().__init__()
         self.kernel = kernel
-        self.open: set[ComponentConnection] = set()
         self.settings = self._settings()
         self._listeners: list[Listener] = []
-        self._gone: asyncio.Event | None = None
 
     def new(self) -> ComponentConnection:
         """A connection for a transport that was just accepted."""
@@ -243,21 +240,3 @@ class ComponentPort:
         self.settings = self._settings()
         for connection in list(self.open):
             connection.reconfigure()
-
-    def close_all(self, error: StreamError) -> None:
-        """End every stream."""
-        for connection in list(self.open):
-            connection.close(error)
-
-    async def gone(self, seconds: float) -> None:
-        """Return once no connection is open, after `seconds` at most."""
-        if self.open:
-            self._gone = asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._gone.wait(), seconds)
-
-    def left(self, connection: ComponentConnection) -> None:
-        """A connection is gone."""
-        self.open.discard(connection)
-        if not self.open and self._gone is not None:
-            self._gone.set()

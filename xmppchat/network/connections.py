@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import math
 from typing import Any
 
@@ -11,6 +9,7 @@ from xmppchat.core.authentication import Authenticator
 from xmppchat.core.kernel import Kernel
 from xmppchat.core.runtime import Timer
 from xmppchat.network.c2s import Connection
+from xmppchat.network.open_connections import OpenConnections
 from xmppchat.protocol.errors import StreamError
 from xmppchat.protocol.stream_settings import StreamSettings
 
@@ -18,19 +17,18 @@ from xmppchat.protocol.stream_settings import StreamSettings
 LOOK_SECONDS = 30.0
 
 
-class Connections:
+class Connections(OpenConnections[Connection]):
     """What all c2s connections share: settings, the books on logins, who is connected."""
 
     def __init__(
         self, kernel: Kernel, settings: StreamSettings, authenticator: Authenticator, contexts: Any
     ) -> None:
+        super().__init__()
         self.kernel = kernel
         self.settings = settings
         self.authenticator = authenticator
         self.contexts = contexts
         self.sent = kernel.counts.sent
-        self.open: set[Connection] = set()
-        self._gone: asyncio.Event | None = None
         self._watch: Timer | None = None
 
     def new(self) -> Connection:
@@ -56,18 +54,4 @@ class Connections:
         """End every stream."""
         if self._watch is not None:
             self._watch.cancel()
-        for connection in list(self.open):
-            connection.close(error)
-
-    async def gone(self, seconds: float) -> None:
-        """Return once no connection is open, after `seconds` at most."""
-        if self.open:
-            self._gone = asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._gone.wait(), seconds)
-
-    def left(self, connection: Connection) -> None:
-        """A connection is gone."""
-        self.open.discard(connection)
-        if not self.open and self._gone is not None:
-            self._gone.set()
+        super().close_all(error)
