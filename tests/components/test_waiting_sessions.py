@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from archive_support import JULIET, ROMEO
 from disk_support import SlowDisk, until
-from stream_management_support import SM, ids, log_in, message, names, resume
+from stream_management_support import SM, count, ids, log_in, message, names, resume
 
 from xmppchat.components.stream_management import component as module
 from xmppchat.components.stream_management import restart, store
@@ -208,6 +208,43 @@ async def test_many_sessions_are_saved_and_come_back_a_few_at_a_time(
             client, answer = await resume(again, "juliet", previd, 0)
             assert answer.name == "resumed"
             assert ids(client) == ["m1"]
+    finally:
+        await again.stop()
+
+
+@pytest.mark.parametrize("is_settled", [True, False])
+async def test_after_a_restart_no_less_is_told_of_an_ended_stream(
+    tmp_path: Path, storage_url: str, is_settled: bool
+) -> None:
+    """Its last stanza wrote nothing, so no row of its own said how far it came."""
+    driver = MemoryDriver(tmp_path, storage_url=storage_url)
+    await driver.start()
+    await driver.create_account("juliet", "secret")
+    romeo, previd = await log_in(driver, "romeo")
+    romeo.write(message(JULIET, "m1"))
+    await driver.settle([])
+    disk = None if is_settled else SlowDisk(driver)
+    if disk is not None:
+        romeo.write(message(JULIET, "m2"))
+    romeo.write("<presence/>")
+    told = await count(driver, romeo) if is_settled else 3
+    assert told == 3 - is_settled
+    kernel = driver.server.kernel
+    session = kernel.router.session(JID.parse(f"{ROMEO}/phone"))
+    assert session is not None
+    assert isinstance(session.management, Managed)
+    if disk is not None:
+        await until(lambda: session.management._received == told)
+    kernel.end_session(session)
+    if disk is not None:
+        disk.go_on()
+    await driver.settle([])
+    await driver.stop()
+    again = MemoryDriver(tmp_path, storage_url=storage_url)
+    await again.start()
+    try:
+        _, answer = await resume(again, "romeo", previd, 0)
+        assert (answer.name, answer.get("h")) == ("failed", str(told))
     finally:
         await again.stop()
 

@@ -68,9 +68,9 @@ class Managed:
 
     __slots__ = (
         "_idle", "_is_asked", "_is_stored", "_look_at", "_may_fail", "_owed", "_owed_last", "_presences", "_received",
-        "_settled", "_submitted", "_told", "_unasked", "asked_at", "id", "is_hibernating", "manager", "may_resume",
-        "number",
-        "resumed_with", "seconds", "session", "successor", "timer", "unacknowledged", "waiting", "waiting_bytes",
+        "_settled", "_stored_count", "_submitted", "_told", "_unasked", "asked_at", "id", "is_hibernating", "manager",
+        "may_resume", "number", "resumed_with", "seconds", "session", "successor", "timer", "unacknowledged",
+        "waiting", "waiting_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -95,6 +95,7 @@ class Managed:
         self._submitted = Prefix(received)
         self._settled = Prefix(received)
         self._is_stored = False  # its row is on disk, or on its way there
+        self._stored_count = received  # what the row says, once it is on disk
         self._may_fail = False  # some write failed: whether the row is there is not known
         self._owed = 0  # an acknowledgement is owed once this many are settled, 0: none is
         self._owed_last = 0  # the same for the last of several
@@ -118,6 +119,7 @@ class Managed:
 
     def writes(self) -> Sequence[Write]:
         """See :class:`~xmppchat.core.session.Management`."""
+        self._stored_count = self._submitted.value
         if self._is_stored:
             return (store.handled(self.number, self._submitted.value),)
         self._is_stored = True
@@ -125,6 +127,13 @@ class Managed:
         token_hash = hashlib.sha256(token.encode()).digest()
         row = store.row(self.number, self.session.account.id, token_hash, self._submitted.value)
         return (store.forgotten(self.number), row) if self._may_fail else (row,)
+
+    def unstored(self) -> Sequence[Write]:
+        """What the row does not say yet: what came since and wrote nothing. A count that was told never goes back."""
+        if not self._is_stored or self._stored_count == self.handled:
+            return ()
+        self._stored_count = self.handled
+        return (store.handled(self.number, self.handled),)
 
     def settled(self, number: int, *, is_written: bool) -> None:
         """See :class:`~xmppchat.core.session.Management`."""
