@@ -49,6 +49,9 @@ ELSEWHERE: dict[str, str] = {
     "push_errors": "components/test_push_outcomes.py",
     "pushes_per_hour": "components/test_push.py",
     "blocked_addresses": "components/test_blocking.py",
+    **dict.fromkeys((
+        "pubsub_payload_bytes", "pubsub_nodes", "pubsub_bytes", "pubsub_items", "pubsub_entities",
+    ), "components/test_pubsub.py"),
     **dict.fromkeys(("stored_xml_bytes", "private_xml_bytes", "private_xml_elements"),
                     "components/test_profile_storage.py"),
 }  # fmt: skip

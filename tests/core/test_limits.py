@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from xmppchat.core import limits
-from xmppchat.core.limits import COUNTED, PROFILES, LimitCounters, Limits, TokenBucket
+from xmppchat.core.limits import COUNTED, PROFILES, LimitCounters, Limits
+from xmppchat.core.rates import TokenBucket
 from xmppchat.protocol import xmlreader
 from xmppchat.protocol.errors import StreamPolicyViolation
 

@@ -27,7 +27,8 @@ network_settings = {{ nagle = false }}  -- its default costs 40 ms a connection
 c2s_require_encryption = true
 modules_enabled = {{ "roster", "saslauth", "carbons", "csi_simple", "smacks", "tls", "ping", "register_ibr",
   "user_account_management", "disco", "offline", "posix", "admin_adhoc", "announce", "blocklist", "lastactivity",
-  "invites", "invites_adhoc", "invites_register", "mam", "private", "server_contact_info", "time", "vcard", "version" }}
+  "invites", "invites_adhoc", "invites_register", "mam", "pep", "private", "server_contact_info", "time",
+  "vcard", "version" }}
 archive_expires_after = "never"
 contact_info = {{ abuse = {{ "xmpp:abuse@{domain}" }},
   admin = {{ "xmpp:abuse@{domain}", "mailto:admin@example.org" }} }}
@@ -132,6 +133,22 @@ def _with_page(pattern: Element, fin: Element, page: Element) -> Element:
     return pattern.replace(children=[fin.replace(children=[page])])
 
 
+def _item_publisher(pattern: Element) -> Element:
+    event = pattern.find("event", NS.PUBSUB_EVENT) if pattern.name == "message" else None
+    items = event.find("items") if event is not None else None
+    if event is None or items is None or not items.find_all("item"):
+        return pattern
+    inside = [
+        child.replace(attributes={"publisher": "…|"}) if isinstance(child, Element) and child.name == "item" else child
+        for child in items.children
+    ]
+    event = event.replace(children=[items.replace(children=inside)])
+    return pattern.replace(children=[
+        event if isinstance(child, Element) and child.is_named("event", NS.PUBSUB_EVENT) else child
+        for child in pattern.children
+    ])
+
+
 #: Differences that show in many transcripts, each settled here once.
 HABITS = (
     (
@@ -179,6 +196,12 @@ HABITS = (
         "both",
         "XEP-0059 §2.2: <count/> and 'index' MAY be omitted; the order of <first/> and <last/> is not said",
         _archive_page,
+    ),
+    (
+        "ours",
+        "XEP-0060 §7.1.2.3: the service can include the publisher; if so, the service MUST also include the publisher "
+        "with every other form of item retrieval; Prosody has it in notifications only",
+        _item_publisher,
     ),
 )
 

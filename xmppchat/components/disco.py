@@ -101,6 +101,8 @@ class Disco(Component[DiscoConfig]):
             return self._node(request, node)
         at, components = _at(request), self.kernel.components
         found: list[Sequence[Element]] = [component.disco_items(at, request.domain) for component in components]
+        if at is ACCOUNT:
+            found += [component.disco_nodes(request) for component in components]
         return Element("query", NS.DISCO_ITEMS, None, [item for items in found for item in items])
 
     def disco_items(self, at: At, domain: str) -> Sequence[Element]:

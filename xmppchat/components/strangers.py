@@ -11,8 +11,8 @@ from collections import OrderedDict
 from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.component import OUTBOUND, Component, ComponentConfig, Stage, on, stage
-from xmppchat.core.limits import TokenBucket
 from xmppchat.core.pipeline import PASS, Passage, Refuse
+from xmppchat.core.rates import TokenBucket
 from xmppchat.core.services import RegistrationService, RosterService
 from xmppchat.jid import JID
 from xmppchat.protocol.errors import PolicyViolation

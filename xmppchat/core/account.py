@@ -14,7 +14,7 @@ from xmppchat.core.mailbox import Mailbox
 from xmppchat.jid import JID, InvalidJID
 
 if TYPE_CHECKING:
-    from xmppchat.core.limits import Rates
+    from xmppchat.core.rates import Rates
     from xmppchat.core.session import Session
     from xmppchat.protocol.stanza import Stanza
 

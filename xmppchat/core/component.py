@@ -202,6 +202,10 @@ class Component(Generic[ConfigT]):
         """Items in disco#items of a host or an account (XEP-0030 §4)."""
         return ()
 
+    def disco_nodes(self, request: IqRequest) -> Sequence[Element]:
+        """Items in the answer to `request`, disco#items of an account: its nodes that the asker may know of."""
+        return ()
+
     def disco_node(self, request: IqRequest, node: str) -> Element | None:
         """The answer for `node` where it is the component's own, else None.
 

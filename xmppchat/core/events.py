@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xmppchat.core.account import Account
+    from xmppchat.core.services import RosterItem
     from xmppchat.core.session import Session
     from xmppchat.core.turn import Turn
+    from xmppchat.jid import JID
     from xmppchat.protocol.stanza import Stanza
 
 
@@ -50,6 +52,17 @@ class CapabilitiesKnown:
     """What a client can do became known, or is another now (XEP-0115); ask :class:`CapsService` what it is."""
 
     session: Session
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class RosterItemChanged:
+    """An item of the roster of `account` is another now, or gone; `before` and `after` are None where there is none."""
+
+    account: Account
+    contact: JID
+    before: RosterItem | None
+    after: RosterItem | None
     turn: Turn
 
 

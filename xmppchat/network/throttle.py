@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from xmppchat.core.account import Account
 from xmppchat.core.kernel import Kernel
-from xmppchat.core.limits import Rates
+from xmppchat.core.rates import Rates
 from xmppchat.network.wire import Wire
 from xmppchat.protocol.errors import StreamError, StreamResourceConstraint
 from xmppchat.protocol.stream_events import Event, StanzaReceived

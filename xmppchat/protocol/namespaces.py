@@ -38,7 +38,12 @@ class NS:
     RSM: Final = "http://jabber.org/protocol/rsm"  # 0059
     PUBSUB: Final = "http://jabber.org/protocol/pubsub"  # 0060
     PUBSUB_OPTIONS: Final = "http://jabber.org/protocol/pubsub#publish-options"  # 0060
+    PUBSUB_OWNER: Final = "http://jabber.org/protocol/pubsub#owner"  # 0060
     PUBSUB_EVENT: Final = "http://jabber.org/protocol/pubsub#event"  # 0060
+    PUBSUB_ERRORS: Final = "http://jabber.org/protocol/pubsub#errors"  # 0060
+    PUBSUB_NODE_CONFIG: Final = "http://jabber.org/protocol/pubsub#node_config"  # 0060
+    PUBSUB_META_DATA: Final = "http://jabber.org/protocol/pubsub#meta-data"  # 0060
+    PUBSUB_AUTHORIZATION: Final = "http://jabber.org/protocol/pubsub#subscribe_authorization"  # 0060
     OUT_OF_BAND: Final = "jabber:x:oob"  # 0066
     REGISTER: Final = "jabber:iq:register"  # 0077
     REGISTER_FEATURE: Final = "http://jabber.org/features/iq-register"  # 0077

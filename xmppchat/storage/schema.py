@@ -272,6 +272,43 @@ push_registrations = Table(
     Index(None, "account_id"),
 )
 
+#: Nodes of accounts (XEP-0163): `config` (JSON) is what differs from the default configuration.
+pubsub_nodes = Table(
+    "pubsub_nodes", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("node", Text, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("config", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Their items. The `id` is another one with each publication: it has their order, and its upper bits are the time.
+#: `publisher` is a bare JID, `size` the length of `xml`, the payload, in bytes. What is read alone stands before it.
+pubsub_items = Table(
+    "pubsub_items", metadata,
+    Column("id", ID, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("item_id", Text, nullable=False),
+    Column("publisher", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("xml", Text, nullable=False),
+    UniqueConstraint("account_id", "node", "item_id"),
+)
+
+#: Who has to do with them: `jid` is what is subscribed, or the bare JID that has the affiliation; each may be "none".
+pubsub_entities = Table(
+    "pubsub_entities", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("node", Text, primary_key=True),
+    Column("jid", Text, primary_key=True),
+    Column("bare", Text, nullable=False),
+    Column("affiliation", Text, nullable=False),
+    Column("subscription", Text, nullable=False),
+    Index(None, "bare"),
+    sqlite_with_rowid=False,
+)
+
 #: Random values that the server made for itself, by what they are for.
 secrets = Table(
     "secrets", metadata,
@@ -323,5 +360,5 @@ read_marks = Table(
 TABLES = (
     accounts, tombstones, credentials, imported_passwords, roster_items, offline_messages, blocked, abuse_reports,
     private_xml, vcards, invitations, invitation_uses, audit_log, managed_streams, devices, fast_tokens,
-    push_registrations, secrets, archive, archive_preferences, read_marks,
+    push_registrations, pubsub_nodes, pubsub_items, pubsub_entities, secrets, archive, archive_preferences, read_marks,
 )

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from xmppchat.core.kernel import Kernel
-from xmppchat.core.limits import TokenBucket
+from xmppchat.core.rates import TokenBucket
 from xmppchat.core.session import Session
 
 #: Seconds of the rate that a client may use at once: a login asks for several pages.

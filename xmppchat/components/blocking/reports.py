@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from xmppchat.core.account import Account
 from xmppchat.core.kernel import Kernel
-from xmppchat.core.limits import TokenBucket
+from xmppchat.core.rates import TokenBucket
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element

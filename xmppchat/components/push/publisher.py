@@ -17,7 +17,7 @@ from xmppchat.components.push import payload, registrations
 from xmppchat.components.push.registrations import REGISTRATIONS, Ending, Registration, is_live
 from xmppchat.core.account import Account
 from xmppchat.core.kernel import Kernel
-from xmppchat.core.limits import TokenBucket
+from xmppchat.core.rates import TokenBucket
 from xmppchat.core.runtime import Timer
 from xmppchat.jid import JID
 from xmppchat.protocol.errors import StanzaError

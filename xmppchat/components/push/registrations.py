@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from xmppchat.core.account import Account, AccountPart
 from xmppchat.core.kernel import Hibernation
-from xmppchat.core.limits import TokenBucket
+from xmppchat.core.rates import TokenBucket
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID

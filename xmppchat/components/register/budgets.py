@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xmppchat.core.limits import TokenBucket
+from xmppchat.core.rates import TokenBucket
 
 #: Networks whose registrations are counted; the oldest are forgotten.
 _TABLE = 10_000

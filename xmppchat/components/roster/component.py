@@ -53,11 +53,14 @@ class Roster(Component[ComponentConfig]):
 
     def store(self, account: Account, item: RosterItem, turn: Turn, *, push: bool) -> None:
         """See :class:`RosterService`."""
+        before = self.item(account, item.contact)
         if not item.is_listed and not item.request:
             account[ROSTER].items.pop(item.contact.bare, None)
             store.write_removal(account, item.contact.bare, turn)
         else:
             store.write_item(account, item, turn)
+        after = self.item(account, item.contact)
+        self.kernel.emit(events.RosterItemChanged(account, item.contact, before, after, turn))
         if push:
             self._push(account, _item_element(item), turn)
 
