@@ -175,9 +175,9 @@ class Limits(BaseModel):
     account_iq_rate: float = _limit(15, "requests they may send for long; 0: off", "requests per s", ge=0)  # 17
     account_iq_burst: int = _limit(300, "requests they may send at once", "requests")  # 17
     account_fan_out_rate: float = _limit(
-        200, "presence that an account may cause for long, one for each contact; 0: off", "stanzas per s", ge=0
+        200, "presence, and notifications of nodes, that an account may cause for long; 0: off", "stanzas per s", ge=0
     )  # 17
-    account_fan_out_burst: int = _limit(10_000, "presence it may cause at once", "stanzas")  # 17
+    account_fan_out_burst: int = _limit(10_000, "how many it may cause at once", "stanzas")  # 17
     new_recipients_per_minute: int = _limit(
         30, "addresses outside its roster that an account may begin to write to in a minute; 0: any number",
         "addresses", ge=0,

@@ -8,6 +8,8 @@ which clients of an address are interested is asked in one place, :meth:`Broadca
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Final
 
 from xmppchat.components.pubsub import access, notices
 from xmppchat.components.pubsub.nodes import NONE, Item, Node, set_entity
@@ -21,7 +23,9 @@ from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import StanzaError
 from xmppchat.protocol.stanza import Stanza
 
-NOTIFY = "+notify"
+NOTIFY: Final = "+notify"
+#: Characters of a notification that count as one more recipient.
+CHARGED: Final = 4_096
 
 
 class Broadcast:
@@ -46,8 +50,8 @@ class Broadcast:
 
     def wanted(self, session: Session) -> frozenset[str]:
         """The nodes that the client of `session` asks for."""
-        features = self._caps.features_of(session) or frozenset()
-        return frozenset(feature.removesuffix(NOTIFY) for feature in features if feature.endswith(NOTIFY))
+        features = self._caps.features_of(session)
+        return _NOTHING if features is None else _nodes_in(features)
 
     def interested(self, bare: str, node: str) -> Iterator[JID]:
         """Full JIDs of clients of `bare` that are available and ask for `node`."""
@@ -73,25 +77,27 @@ class Broadcast:
         """Send `change`, which tells of an earlier `item` where there is one, to `recipients`, once `turn` is on disk.
 
         Not as a part of `turn`: who is not in memory must be loaded first, and no change waits half made for that.
+        What one stanza becomes is on its sender's account (reliability.md V-44).
         """
         if recipients:
             id = self._kernel.ids.token()
             message = notices.message(account.jid, change, node.config.notification_type, id, item)
+            size = len(message.inner_xml)  # written once, for all
             turn.effect(self._route, message, recipients)
-            self.charge(turn, len(recipients))
+            if turn.origin is not None:
+                self.charge(turn.origin.account, len(recipients), size)
+
+    def charge(self, account: Account, recipients: int, size: int) -> None:
+        """`account` is why so many are sent so many characters: what is large counts for more."""
+        if account.rates is not None:
+            units = recipients * (1 + size // CHARGED)
+            account.rates.fan_out(self._kernel.clock.monotonic(), units)
 
     def _route(self, message: Stanza, recipients: Sequence[JID]) -> None:
         turn = self._kernel.new_turn()
-        assert message.inner_xml, "it is serialised once, for all"
         for recipient in recipients:
             self._kernel.router.route(message.replace(to=recipient), turn)
         turn.commit()
-
-    def charge(self, turn: Turn, count: int) -> None:
-        """What one stanza becomes is on its sender's account (reliability.md V-44)."""
-        rates = turn.origin.account.rates if turn.origin is not None else None
-        if rates is not None:
-            rates.fan_out(self._kernel.clock.monotonic(), count)
 
     def tell_subscriber(self, account: Account, node: Node, jid: JID, state: str, turn: Turn) -> None:
         """The state of a subscription is another (§8.8.4, §13.14)."""
@@ -135,3 +141,12 @@ class Broadcast:
         for item in self._roster.items(account):
             if item.sends_presence and access.refusal(account.jid, node, item.contact.bare, item) is None:
                 yield item.contact.bare
+
+
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
+@lru_cache(maxsize=128)
+def _nodes_in(features: frozenset[str]) -> frozenset[str]:
+    """Asked with each presence, of the few kinds of clients that there are."""
+    return frozenset(feature.removesuffix(NOTIFY) for feature in features if feature.endswith(NOTIFY))

@@ -262,9 +262,8 @@ class Pubsub(Component[ComponentConfig]):
         nodes.delete_all(event.account, event.turn)
         self._last_items.forget(event.account)
         for account in self.kernel.directory.accounts():
-            found = account.parts.get(NODES)
-            if found:
-                nodes.forget(found, event.account.jid.bare)
+            if account.parts.get(NODES):
+                nodes.forget(account, event.account.jid.bare)
 
     async def export(self, account: Account) -> Sequence[Element]:
         """Configurations and items (XEP-0227 §4.10)."""

@@ -159,19 +159,13 @@ class LastItems:
         await self._kernel.gate.committed(max(pick.owner.last_ticket for pick in picks))
         payloads = await self._payloads.read([pick.item.number for pick in picks])
         turn = self._kernel.new_turn()
-        count = 0
+        account = self._kernel.directory.find(to.bare)
         for pick in picks:
             payload = payloads.get(pick.item.number)
             if payload is not None and pick.is_current:
                 turn.behind(pick.owner)
                 change = notices.published(pick.node, pick.item_id, pick.item, payload)
                 self._broadcast.send(pick.owner, pick.node, change, [to], turn, pick.item)
-                count += 1
+                if account is not None:  # who causes it by coming (reliability.md V-44)
+                    self._broadcast.charge(account, 1, len(payload))
         turn.commit()
-        self._charge(to, count)
-
-    def _charge(self, to: JID, count: int) -> None:
-        """What somebody causes by coming is on its account (reliability.md V-44)."""
-        account = self._kernel.directory.find(to.bare)
-        if account is not None and account.rates is not None and count:
-            account.rates.fan_out(self._kernel.clock.monotonic(), count)

@@ -244,9 +244,10 @@ def delete_all(account: Account, turn: Turn) -> None:
     turn.write(account, _FORGET, {"of_bare": account.jid.bare})
 
 
-def forget(nodes: Nodes, bare: str) -> None:
-    """`bare` is nothing to these any more; the rows go with :func:`delete_all`."""
-    for node in nodes.values():
+def forget(account: Account, bare: str) -> None:
+    """`bare` is nothing to the nodes of `account` any more; the rows go with :func:`delete_all`."""
+    for node in account[NODES].values():
         node.affiliations.pop(bare, None)
         for jid in node.subscriptions_of(bare):
             del node.subscriptions[jid]
+            account[PENDING].discard((node.name, jid))
