@@ -31,7 +31,8 @@ async def exported(account: Account, payloads: Payloads) -> Sequence[Element]:
 
 
 def _about(node: Node) -> list[Element]:
-    found = [Element("configure", NS.PUBSUB_OWNER, {"node": node.name}, (config.form(node.config, "result"),))]
+    form = config.form(node.config, "result").replace(attributes={"type": "form"})  # as the example of §4.10.1 has it
+    found = [Element("configure", NS.PUBSUB_OWNER, {"node": node.name}, (form,))]
     for name, states in (("affiliation", node.affiliations), ("subscription", node.subscriptions)):
         if states:
             entries = [Element(name, NS.PUBSUB_OWNER, {"jid": jid, name: state}) for jid, state in states.items()]
