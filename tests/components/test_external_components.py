@@ -252,3 +252,40 @@ async def test_guesses_of_invitations_are_those_of_the_domain(
                       f"<preauth xmlns='urn:xmpp:pars:0' token='{number}'/></presence>")
     await driver.settle(())
     assert asked == [DOMAIN, DOMAIN]
+
+
+async def test_who_is_elsewhere_subscribes_to_nodes(driver: MemoryDriver, gateway: MemoryComponent) -> None:
+    """XEP-0163 §4.3.2: nodes know addresses; where those are is the router's affair."""
+    client = await romeo(driver)
+    pubsub = "http://jabber.org/protocol/pubsub"
+    form = (
+        f"<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'><value>{pubsub}#publish-options"
+        "</value></field><field var='pubsub#access_model'><value>open</value></field></x>"
+    )
+
+    async def publish(item: str) -> None:
+        publish = f"<publish node='urn:n'><item id='{item}'><a xmlns='urn:a'/></item></publish>"
+        options = f"<publish-options>{form}</publish-options>"
+        await client.request("set", f"<pubsub xmlns='{pubsub}'>{publish}{options}</pubsub>")
+        await driver.settle(())
+
+    await publish("1")
+    gateway.write(
+        f"<iq type='set' id='s' from='{NICK}/phone' to='{ROMEO}'><pubsub xmlns='{pubsub}'>"
+        f"<subscribe node='urn:n' jid='{NICK}'/></pubsub></iq>"
+        f"<iq type='get' id='g' from='{NICK}/phone' to='{ROMEO}'>"
+        f"<pubsub xmlns='{pubsub}'><items node='urn:n'/></pubsub></iq>"
+    )
+    await driver.settle(())
+    answers = {stanza.get("id"): stanza for stanza in gateway.stanzas()}
+    assert answers["s"].get("type") == answers["g"].get("type") == "result"
+    gateway.inbox.clear()
+    await publish("2")
+    [event] = gateway.stanzas()
+    assert shown(event) == ("message", ROMEO, NICK, "headline")
+    assert "<item id='2'>" in event.to_xml()
+    client.write(f"<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='{DOMAIN}'/></block></iq>")
+    await driver.settle(())
+    gateway.inbox.clear()
+    await publish("3")
+    assert gateway.stanzas() == []

@@ -292,3 +292,68 @@ async def test_reconfiguring_takes_away_what_is_too_much(start: Start) -> None:
     assert account[NODES][NODE].items == {}
     assert await rows(driver) == [1, 0, 0]
     await assert_memory_is_disk(driver)
+
+
+async def test_what_is_told_depends_on_the_configuration(start: Start) -> None:
+    """XEP-0060 §7.1.2.2, §7.1.2.3, §8.2.5.3, §17.4.4."""
+    driver = await start()
+    juliet, tybalt = await Client.log_in(driver, "juliet"), await Client.log_in(driver, "tybalt")
+    for client in (juliet, tybalt):
+        client.client.write("<presence/>")
+    assert await juliet.publish(access_model="open", send_last_published_item="never", notify_sub="1") == ""
+    await juliet.events()
+    subscribe = f"subscribe node='{NODE}' jid='{tybalt.bare}'"
+    assert condition(await tybalt.ask("set", f"<{subscribe}/>", juliet.bare)) == ""
+    assert await juliet.events() == [("juliet", NODE, "subscription", "")], "notify_sub"
+    assert await juliet.configure(notify_config="1", itemreply="publisher") == ""
+    await driver.settle(())
+    assert "<field var='pubsub#itemreply'><value>publisher</value>" in tybalt.client.inbox[-1].to_xml()
+    assert await tybalt.events() == [("juliet", NODE, "configuration", "")], "notify_config"
+    assert await juliet.publish(item="2") == ""
+    await driver.settle(())
+    assert f"publisher='{juliet.bare}'" in tybalt.client.inbox[-1].to_xml()
+    assert f"publisher='{juliet.bare}'" in (await juliet.ask("get", f"<items node='{NODE}'/>")).to_xml()
+    await tybalt.events()
+    assert await juliet.configure(deliver_payloads="0", notify_config="0", type="urn:example:a") == ""
+    assert await juliet.publish(item="3") == ""
+    await driver.settle(())
+    (message,) = tybalt.client.inbox
+    assert "urn:example:a'>3" not in message.to_xml()
+    assert await tybalt.events() == [("juliet", NODE, "item", "3")]
+    other = f"<publish node='{NODE}'><item><b xmlns='urn:example:b'/></item></publish>"
+    assert condition(await juliet.ask("set", other)) == "bad-request invalid-payload"
+    assert await juliet.configure(deliver_notifications="0") == ""
+    assert await juliet.publish(item="4") == ""
+    assert await tybalt.events() == []
+    assert await juliet.configure(deliver_notifications="1", persist_items="0") == ""
+    assert condition(await juliet.ask("set", other)) == "bad-request item-forbidden"
+    assert condition(await juliet.ask("set", f"<publish node='{NODE}'/>")) == ""
+    assert await tybalt.events() == [("juliet", NODE, "items", "")], "XEP-0060 §4.3: an empty <items/>"
+    await assert_memory_is_disk(driver)
+
+
+async def test_publishers_are_those_the_owner_wants(start: Start) -> None:
+    """XEP-0060 §4.1, `publish_model` of §17.4.4."""
+    driver = await start()
+    juliet, tybalt = await Client.log_in(driver, "juliet"), await Client.log_in(driver, "tybalt")
+    assert await juliet.publish(access_model="open", max_items="9") == ""
+    assert await tybalt.publish(item="t", to=juliet.bare) == "forbidden"
+    assert await tybalt.publish("urn:new", to=juliet.bare) == "forbidden", "nor does anybody else make nodes"
+    assert await juliet.configure(publish_model="subscribers") == ""
+    assert await tybalt.publish(item="t", to=juliet.bare) == "forbidden"
+    assert condition(await tybalt.ask("set", f"<subscribe node='{NODE}' jid='{tybalt.bare}'/>", juliet.bare)) == ""
+    assert await tybalt.publish(item="t", to=juliet.bare) == ""
+    retract = f"<retract node='{NODE}'><item id='{{}}'/></retract>"
+    assert condition(await tybalt.ask("set", retract.format("1"), juliet.bare)) == "forbidden"
+    assert condition(await tybalt.ask("set", retract.format("t"), juliet.bare)) == "", "one's own"
+    outcast = f"<affiliations node='{NODE}'><affiliation jid='{tybalt.bare}' affiliation='outcast'/></affiliations>"
+    assert condition(await juliet.ask("set", outcast, owner=True)) == ""
+    assert await juliet.configure(publish_model="open") == ""
+    assert await tybalt.publish(item="t", to=juliet.bare) == "forbidden"
+    assert await tybalt.items(to=juliet.bare) == "forbidden"
+    only = outcast.replace("'outcast'", "'publish-only'")
+    assert condition(await juliet.ask("set", only, owner=True)) == ""
+    assert await tybalt.publish(item="t", to=juliet.bare) == ""
+    assert await tybalt.items(to=juliet.bare) == "forbidden"
+    assert await juliet.items() == {"1": "1", "t": "1"}
+    await assert_memory_is_disk(driver)

@@ -110,7 +110,8 @@ class LastItems:
 
     def subscribed(self, account: Account, node: Node, to: JID, turn: Turn) -> None:
         """`to` has just subscribed (XEP-0060 §6.1.7)."""
-        if node.last is not None and node.config.send_last_published_item != "never":
+        config = node.config
+        if node.last is not None and config.deliver_notifications and config.send_last_published_item != "never":
             pick = _Pick(account, node, *node.last, to)
             turn.effect(self._begin_one, pick)
 
