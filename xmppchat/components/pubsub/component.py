@@ -21,6 +21,7 @@ from xmppchat.core.account import Account
 from xmppchat.core.component import (
     ACCOUNT,
     OUTBOUND,
+    PARTIAL,
     Component,
     ComponentConfig,
     Feature,
@@ -66,7 +67,8 @@ class Pubsub(Component[ComponentConfig]):
 
     name = "pubsub"
     implements = (
-        Xep(60, "1.30.0", note="at the addresses of accounts"), Xep(163, "1.2.2"), Xep(222, "1.0"), Xep(223, "1.1.1"),
+        Xep(60, "1.30.0", PARTIAL, note="at the addresses of accounts; subscriptions have no options"),
+        Xep(163, "1.2.2", note="the publishing resource is not told"), Xep(222, "1.0"), Xep(223, "1.1.1"),
     )
     features = (
         Feature(NS.PUBSUB, at=ACCOUNT), *(Feature(f"{NS.PUBSUB}#{name}", at=ACCOUNT) for name in FEATURES),
