@@ -64,6 +64,20 @@ def test_every_field_of_the_form_is_a_field_of_the_configuration() -> None:
     assert NodeConfig.from_json('{"of_a_later_version": 1, "title": "x"}') == NodeConfig(title="x")
 
 
+async def test_what_is_left_blank_says_nothing(start: Start) -> None:
+    """As a condition it cannot be met (V-53), in a configuration it changes nothing."""
+    driver = await start()
+    juliet = await Client.log_in(driver, "juliet")
+    for name in ("access_model", "max_items", "max_payload_size", "send_last_published_item"):
+        assert await juliet.publish(**{name: ""}) == "bad-request invalid-options", name
+    assert await juliet.publish(persist_items="") == "not-acceptable", "neither yes nor no"
+    assert await juliet.items() == "item-not-found"
+    assert await juliet.publish(access_model="whitelist", max_items="7", title="x", persist_items="true") == ""
+    assert await juliet.configure(access_model="", max_items="", title="") == ""
+    account = await driver.server.kernel.directory.get(JID.parse(juliet.bare))
+    assert account[NODES][NODE].config == NodeConfig(access_model="whitelist", max_items=7)
+
+
 async def test_limits_are_told_by_name_and_counted(start: Start) -> None:
     """reliability.md, limits 27 and 28."""
     limits = Limits(

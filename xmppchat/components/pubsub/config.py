@@ -79,6 +79,11 @@ class _Kind:
     options: tuple[str, ...] = ()
     is_number: bool = False
 
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether nothing is a value, too."""
+        return self.type in ("text-single", "text-multi") and not self.is_number
+
 
 FIELDS: Final[Mapping[str, _Kind]] = {
     "title": _Kind("text-single", "A friendly name for the node"),
@@ -183,7 +188,10 @@ def preconditions(element: Element, bounds: Bounds) -> Mapping[str, Any]:
         raise _invalid_options("a field of <publish-options/> is unknown here, so it is no condition that can be met")
     _refuse_access_model(submitted)
     wanted = {name.removeprefix(_PREFIX): FIELDS[name.removeprefix(_PREFIX)] for name in names}
-    return _parsed(_checker(NS.PUBSUB_OPTIONS, wanted).check(submitted), bounds)
+    values = _parsed(_checker(NS.PUBSUB_OPTIONS, wanted).check(submitted), bounds)
+    if len(values) < len(wanted):
+        raise _invalid_options("a field of <publish-options/> is empty, so it is no condition that can be met")
+    return values
 
 
 def require(config: NodeConfig, wanted: Mapping[str, Any], bounds: Bounds) -> None:
@@ -229,6 +237,8 @@ def _parsed(values: Mapping[str, Sequence[str]], bounds: Bounds) -> dict[str, An
     faults: list[str] = []
     for var, given in values.items():
         name = var.removeprefix(_PREFIX)
+        if not any(given) and not FIELDS[name].may_be_empty:
+            continue  # what was left blank says nothing
         try:
             parsed[name] = _parse(name, FIELDS[name], given, bounds)
         except ValueError as error:
@@ -247,8 +257,6 @@ def _parse(name: str, kind: _Kind, given: Sequence[str], bounds: Bounds) -> Any:
     text = given[0].strip() if given else ""
     if kind.is_number:
         return _number(text, bounds.items if name == "max_items" else bounds.payload_bytes)
-    if kind.options:
-        return text or getattr(DEFAULT, name)
     if len(text) > MAX_TEXT:
         raise ValueError(f"has more than {MAX_TEXT} characters")
     return text
@@ -262,7 +270,7 @@ def _groups(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _number(text: str, most: int) -> int:
-    if not text or text == MAX:
+    if text == MAX:
         return 0
     if not _NUMBER.fullmatch(text) or int(text) > most:
         raise ValueError(f'is a number from 1 to {most}, or "{MAX}"')
