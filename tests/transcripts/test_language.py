@@ -221,7 +221,7 @@ async def test_passes(text: str, memory: MemoryDriver) -> None:
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in FAIL.items()])
 async def test_fails(text: str, memory: MemoryDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xmppchat.testing.wire_client.PATIENCE", 0.05)
+    monkeypatch.setattr("xmppchat.testing.wire_client.PATIENCE", 0.5)  # of a login, too
     with pytest.raises(Mismatch, match=r"here\.xmpp"):
         await _run(text, memory)
 
