@@ -72,6 +72,21 @@ WORKLOADS: tuple[Workload, ...] = (
         also=(Figure("deliveries_per_s", "deliveries / s"), P50, P99),
     ),
     Workload(
+        "publish",
+        f"A publication to {CONTACTS} interested contacts",
+        "One user publishes small items, one after the other, at a node of its account (XEP-0163); mutual contacts, "
+        "all online, ask for it by their capabilities. The next item waits until all were told.",
+        *sized(
+            "presence",
+            f"--publish --first {IDLE_CONNECTIONS} --contacts {CONTACTS} --seconds 10",
+            f"--publish --first {QUICK_IDLE_CONNECTIONS} --contacts {QUICK_CONTACTS} --seconds 2 --warmup 1",
+        ),
+        main=(
+            Figure("deliveries_per_server_cpu_s", "deliveries / server CPU s", aims={"prosody": 3.0, "ejabberd": 1.0}),
+        ),
+        also=(Figure("deliveries_per_s", "deliveries / s"), P50, P99),
+    ),
+    Workload(
         "idle",
         f"Memory of {IDLE_CONNECTIONS:,} idle TLS connections",
         "Growth of the server's resident memory per connection: each its own account, logged in, presence "

@@ -14,10 +14,25 @@ void bound_start(struct session *s)
     }
 }
 
+/* Somebody asks what this client can do (XEP-0115 §6.2). */
+static void tell_capabilities(struct session *s, struct slice from, struct slice id)
+{
+    session_send(s,
+                 "<iq type='result' to='%.*s' id='%.*s'>"
+                 "<query xmlns='http://jabber.org/protocol/disco#info' node='" CLIENT "#" CAPABILITIES "'>"
+                 "<identity category='client' type='pc' name='bench'/>"
+                 "<feature var='http://jabber.org/protocol/disco#info'/><feature var='" NODE "+notify'/></query></iq>",
+                 (int)from.len, from.ptr ? from.ptr : "", (int)id.len, id.ptr ? id.ptr : "");
+}
+
 /* A client has to answer every request: a roster push and a ping with a result, others with an error. */
 static void answer(struct session *s, struct slice e)
 {
     struct slice id = xml_attribute(e, "id"), from = xml_attribute(e, "from");
+    if (s->run->options.publish && slice_contains(e, CLIENT "#" CAPABILITIES)) {
+        tell_capabilities(s, from, id);
+        return;
+    }
     bool known = slice_contains(e, "jabber:iq:roster") || slice_contains(e, "urn:xmpp:ping");
     char to[3200] = "";
     if (from.ptr)

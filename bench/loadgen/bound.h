@@ -4,6 +4,13 @@
 
 #include "session.h"
 
+/* The node that clients ask for with --publish (XEP-0163). */
+#define NODE "urn:xmpp:bench"
+/* Hash of capabilities (XEP-0115 §5.1) of a client that asks for news of the node: of
+ * "client/pc//bench<http://jabber.org/protocol/disco#info<urn:xmpp:bench+notify<". */
+#define CLIENT "https://bench.invalid"
+#define CAPABILITIES "wLzSwHVQOeU+ypfEbHj/cRDfn64="
+
 /* Bits of session.awaited. */
 enum { AWAIT_CARBONS = 1, AWAIT_ROSTER = 2, AWAIT_PRESENCE = 4, AWAIT_SM = 8 };
 

@@ -14,7 +14,8 @@ static const char usage_text[] =
     "  latency      --rate messages a second over --pairs, whatever the server does; from the due time\n"
     "  login        --conc clients at a time log in completely and leave again\n"
     "  idle         --n clients log in and stay silent; memory of the server per connection\n"
-    "  presence     one client with --contacts, all online, changes its presence over and over\n"
+    "  presence     one client with --contacts, all online, changes its presence over and over, or with\n"
+    "               --publish an item of a node of its account, which they ask for by their capabilities\n"
     "  hibernate    --n clients log in and lose their connection; memory per session the server keeps\n"
     "  archive      --n owners of --rows each ask for pages of --page, --clients of them at a time; --ask\n"
     "               last: the newest page; with: the newest of one of --peers; all: everything, in order\n"
@@ -53,7 +54,7 @@ enum {
     OPT_HOST = 256, OPT_PORT, OPT_DOMAIN, OPT_DIRECT, OPT_NO_TLS, OPT_SHA256, OPT_PLAIN, OPT_SASL2, OPT_FAST,
     OPT_RESUME, OPT_PREFIX, OPT_PASSWORD, OPT_FIRST, OPT_PID, OPT_N, OPT_PAIRS, OPT_WINDOW, OPT_CONTACTS, OPT_CONC, OPT_RATE,
     OPT_SECONDS, OPT_WARMUP, OPT_SETTLE, OPT_SOURCES, OPT_TIMEOUT, OPT_NO_COALESCE, OPT_SM, OPT_SM_EVERY,
-    OPT_ARCHIVED, OPT_ROWS, OPT_PEERS, OPT_PAGE, OPT_CLIENTS, OPT_MESSAGES, OPT_ASK, OPT_HELP
+    OPT_ARCHIVED, OPT_PUBLISH, OPT_ROWS, OPT_PEERS, OPT_PAGE, OPT_CLIENTS, OPT_MESSAGES, OPT_ASK, OPT_HELP
 };
 
 static const struct option long_options[] = {
@@ -72,7 +73,7 @@ static const struct option long_options[] = {
     {"sasl2", 0, NULL, OPT_SASL2},       {"fast", 0, NULL, OPT_FAST},
     {"resume", 0, NULL, OPT_RESUME},
     {"sm", 0, NULL, OPT_SM},             {"sm-every", 1, NULL, OPT_SM_EVERY},
-    {"archived", 0, NULL, OPT_ARCHIVED}, {"rows", 1, NULL, OPT_ROWS},
+    {"archived", 0, NULL, OPT_ARCHIVED}, {"publish", 0, NULL, OPT_PUBLISH}, {"rows", 1, NULL, OPT_ROWS},
     {"peers", 1, NULL, OPT_PEERS},       {"page", 1, NULL, OPT_PAGE},
     {"clients", 1, NULL, OPT_CLIENTS},   {"messages", 1, NULL, OPT_MESSAGES},
     {"ask", 1, NULL, OPT_ASK},
@@ -106,6 +107,7 @@ static bool take_flag(struct options *o, int option)
     case OPT_NO_COALESCE: o->coalesce = false; return true;
     case OPT_SM: o->sm = true; return true;
     case OPT_ARCHIVED: o->archived = true; return true;
+    case OPT_PUBLISH: o->publish = true; return true;
     case OPT_HELP: fputs(usage_text, stdout); exit(0);
     default: return false;
     }

@@ -1,8 +1,10 @@
-/* The scenario of presence fan-out: one user, many contacts, all online. */
+/* The scenarios of fan-out: one user, many contacts, all online, who are told of its presence, or of what it publishes
+ * at a node of its account (XEP-0163). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bound.h"
 #include "crowd.h"
 
 enum { MUTUAL_AT_HUB = 1, MUTUAL_AT_CONTACT = 2, MUTUAL = 3, SUBSCRIBING_MAX = 16 };
@@ -74,13 +76,12 @@ static void on_subscribe(struct session *s, struct slice from)
     }
 }
 
-static void on_change(struct session *s, struct slice e)
+/* A contact is told of a change: by "change-N", as a status or as a payload. */
+static void on_change(struct session *s, struct slice told)
 {
-    struct slice status = xml_text(e, "status");
-    bool from_hub = slice_is(xml_attribute(e, "from"), fan.hub->jid);
-    if (s == fan.hub || !from_hub || !slice_starts(status, "change-", 7))
+    if (s == fan.hub || !slice_starts(told, "change-", 7))
         return;
-    uint64_t number = strtoull(status.ptr + 7, NULL, 10);
+    uint64_t number = strtoull(told.ptr + 7, NULL, 10);
     uint64_t *seen = &fan.seen[s - fan.crowd.sessions];
     if (number == *seen) {
         fan.duplicates++;
@@ -93,18 +94,31 @@ static void on_change(struct session *s, struct slice e)
     }
 }
 
+static void on_iq(struct session *s, struct slice e)
+{
+    struct slice type = xml_attribute(e, "type");
+    if (slice_contains(e, "jabber:iq:roster"))
+        read_roster(s, e);
+    else if (slice_is(type, "error") && s == fan.hub)
+        run_error(s->run, "%s: not published: %.*s", s->jid, (int)e.len, e.ptr);
+}
+
 static void on_stanza(struct session *s, struct slice e)
 {
-    if (xml_is(e, "presence")) {
+    bool publishes = s->run->options.publish;
+    if (xml_is(e, "message")) {
+        if (publishes && slice_starts(xml_attribute(e, "from"), fan.hub->jid, fan.hub->bare_length))
+            on_change(s, xml_text(e, "n"));
+    } else if (xml_is(e, "presence")) {
         struct slice type = xml_attribute(e, "type");
-        if (!type.ptr)
-            on_change(s, e);
+        if (!type.ptr && !publishes && slice_is(xml_attribute(e, "from"), fan.hub->jid))
+            on_change(s, xml_text(e, "status"));
         else if (slice_is(type, "subscribe"))
             on_subscribe(s, xml_attribute(e, "from"));
         else if (slice_is(type, "error"))
             run_error(s->run, "%s: presence error: %.*s", s->jid, (int)e.len, e.ptr);
-    } else if (xml_is(e, "iq") && slice_contains(e, "jabber:iq:roster")) {
-        read_roster(s, e);
+    } else if (xml_is(e, "iq")) {
+        on_iq(s, e);
     }
 }
 
@@ -131,14 +145,50 @@ static bool befriend(struct run *run)
     return fan.mutual >= fan.contacts;
 }
 
-/* One change of presence; true when every contact was told. */
-static bool change_presence(struct run *run, struct histogram *latency)
+static void send_change(void)
+{
+    unsigned long long number = fan.change;
+    if (fan.crowd.run->options.publish)
+        session_send(fan.hub,
+                     "<iq type='set' id='p%llu'><pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='" NODE "'>"
+                     "<item id='current'><n xmlns='" NODE "'>change-%llu</n></item></publish></pubsub></iq>",
+                     number, number);
+    else
+        session_send(fan.hub, "<presence><show>%s</show><status>change-%llu</status></presence>",
+                     number % 2 ? "away" : "chat", number);
+}
+
+/* Contacts say what they ask for; true once something that is published reaches all of them. */
+static bool subscribe_by_capabilities(struct run *run)
+{
+    uint64_t until = now_ns() + seconds_ns(run->options.timeout);
+    for (unsigned i = 1; i <= fan.contacts; i++)
+        session_send(contact(i), "<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' "
+                                 "node='" CLIENT "' ver='" CAPABILITIES "'/></presence>");
+    while (fan.told_now < fan.contacts && now_ns() < until && run->errors == 0 && fan.crowd.over == 0) {
+        uint64_t next = now_ns() + seconds_ns(3); /* some are still being asked */
+        fan.change++;
+        fan.told_now = 0;
+        send_change();
+        while (fan.told_now < fan.contacts && now_ns() < next)
+            loop_turn(&run->loop, next);
+    }
+    if (fan.told_now < fan.contacts)
+        run_error(run, "what is published reaches only %llu of %u contacts", (unsigned long long)fan.told_now, fan.contacts);
+    uint64_t quiet = now_ns() + seconds_ns(2);
+    while (now_ns() < quiet)
+        loop_turn(&run->loop, quiet);
+    fan.duplicates = fan.reordered = 0; /* last items, and what came late */
+    return fan.told_now >= fan.contacts;
+}
+
+/* One change; true when every contact was told. */
+static bool change(struct run *run, struct histogram *latency)
 {
     uint64_t start = now_ns(), until = start + seconds_ns(run->options.timeout);
     fan.change++;
     fan.told_now = 0;
-    session_send(fan.hub, "<presence><show>%s</show><status>change-%llu</status></presence>",
-                fan.change % 2 ? "away" : "chat", (unsigned long long)fan.change);
+    send_change();
     while (fan.told_now < fan.contacts && fan.crowd.over == 0 && now_ns() < until)
         loop_turn(&run->loop, until);
     if (fan.told_now < fan.contacts)
@@ -151,7 +201,7 @@ static bool change_presence(struct run *run, struct histogram *latency)
 static void change_for(struct run *run, double seconds, struct histogram *latency)
 {
     uint64_t until = now_ns() + seconds_ns(seconds);
-    while (now_ns() < until && change_presence(run, latency))
+    while (now_ns() < until && change(run, latency))
         ;
 }
 
@@ -170,7 +220,8 @@ void scenario_presence(struct run *run)
     uint64_t told = 0;
     crowd_init(&fan.crowd, run, o->contacts + 1);
     fan.hub = &fan.crowd.sessions[0];
-    if (crowd_enter_until(&fan.crowd, o->contacts + 1, GOAL_LOGIN) && befriend(run)) {
+    if (crowd_enter_until(&fan.crowd, o->contacts + 1, GOAL_LOGIN) && befriend(run) &&
+        (!o->publish || subscribe_by_capabilities(run))) {
         change_for(run, o->warmup, &latency);
         histogram_clear(&latency);
         uint64_t before = fan.told;
@@ -184,7 +235,7 @@ void scenario_presence(struct run *run)
     json_count("duplicates", fan.duplicates);
     json_count("reordered", fan.reordered);
     if (fan.duplicates || fan.reordered)
-        run_error(run, "%llu repeated, %llu misplaced presences", (unsigned long long)fan.duplicates,
+        run_error(run, "%llu repeated, %llu misplaced changes", (unsigned long long)fan.duplicates,
                   (unsigned long long)fan.reordered);
     json_usage(&from, &to, with_server);
     crowd_leave(&fan.crowd);

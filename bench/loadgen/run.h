@@ -29,6 +29,7 @@ struct options {
     bool coalesce;
     bool sm;       /* stream management in every session */
     bool resume;   /* login: the former session goes on instead of a new one */
+    bool publish;  /* presence: an item is published instead */
     bool archived; /* every message must be found in the receiver's archive */
     enum ask ask;
 };

@@ -66,8 +66,11 @@ def test_who_is_in_the_database_can_log_in(kind: type[Server], tmp_path: Path) -
     server.prepare()
     server.populate(Population(5, contacts=4))
     with server:
-        figures = generator.run(server, ["presence", "--first", "0", "--contacts", "4", "--seconds", "0.2"], core=None)
-    assert figures["errors"] == 0
+        for what in ([], ["--publish"]):
+            arguments = ["presence", *what, "--first", "0", "--contacts", "4", "--seconds", "0.2"]
+            figures = generator.run(server, arguments, core=None)
+            assert figures["errors"] == 0
+            assert figures["deliveries_per_s"]
 
 
 @pytest.mark.foreign
