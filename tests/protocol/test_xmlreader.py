@@ -216,6 +216,16 @@ def test_small_pieces_of_a_token_are_bounded() -> None:
     assert read(b"<a b='" + b">" * 8_000, limits=UNTRUSTED, one_at_a_time=True) == "policy-violation"
 
 
+@pytest.mark.parametrize("position", [0, 1, 500, 990, 999, 1_000, 1_001, 1_004])
+def test_what_is_too_large_is_seen_by_nobody(position: int) -> None:
+    """However it comes: also not as what was complete before the fault."""
+    data = b"<message/><a>" + b"x" * 998 + b"</a>"
+    one = reader(TIGHT)
+    with pytest.raises(StreamError):
+        list(map(one.feed, cut(data, [position])))
+    assert not [item for item in one.completed if isinstance(item, Element) and item.name == "a"]
+
+
 def test_a_header_is_bounded() -> None:
     for data in (
         header(more=f" a='{'x' * 20_000}'"),

@@ -185,10 +185,10 @@ class Parser:
             return
         element = stack.pop()
         if not stack:
+            if self._expat.CurrentByteIndex - self._start > self.limits.bytes:  # first: nobody may see it
+                raise StreamPolicyViolation(f"more than {self.limits.bytes} bytes in one element", limit="bytes")
             self._items.append(element)
             self._count = 0
-            if self._expat.CurrentByteIndex - self._start > self.limits.bytes:
-                raise StreamPolicyViolation(f"more than {self.limits.bytes} bytes in one element", limit="bytes")
 
     def _on_text(self, text: str) -> None:
         if self.stack:
