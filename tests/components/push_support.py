@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ APP = "push.app.example"
 OTHER_APP = "push.other.example"
 SECRET = "correct horse battery staple, thrice"
 JULIET = "juliet@chat.example"
+#: How far the clock goes at a time: less than anybody waits for an answer.
+STEP_SECONDS = 10.0
 #: What makes its answer of a request: the inside of the iq, or None for none.
 Answer = Callable[[Element], str | None]
 
@@ -54,10 +57,18 @@ class AppServer:
         self.seen: list[Element] = []
 
     async def nodes(self, seconds: float = 0.0) -> list[str]:
-        """The nodes that notifications came for, after so long; each was answered."""
-        if seconds:
-            await self.driver.advance(seconds)
-        await self.driver.settle([])
+        """The nodes that notifications came for, in so long; each was answered, before an answer would be missed."""
+        found: list[str] = []
+        steps = 1 if seconds > 1_000 else max(1, math.ceil(seconds / STEP_SECONDS))
+        for _ in range(steps):
+            if seconds:
+                await self.driver.advance(seconds / steps)
+            await self.driver.settle([])
+            found += self._answer()
+            await self.driver.settle([])
+        return found
+
+    def _answer(self) -> list[str]:
         found: list[str] = []
         for stanza in self.component.stanzas():
             if stanza.name != "iq" or stanza.get("type") != "set":
@@ -71,7 +82,6 @@ class AppServer:
                     f"<iq type='{kind}' id='{stanza.get('id')}' from='{self.domain}' to='{stanza.get('from')}'>"
                     f"{inner}</iq>"
                 )
-        await self.driver.settle([])
         return found
 
 
