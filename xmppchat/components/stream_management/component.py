@@ -20,7 +20,6 @@ from xmppchat.core.kernel import Hibernation
 from xmppchat.core.runtime import TIME_SHIFT, time_of
 from xmppchat.core.services import PushService, ResumptionService, Successor
 from xmppchat.core.session import Session
-from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol import stream_management as protocol
 from xmppchat.protocol.element import Element
@@ -259,8 +258,7 @@ class StreamManagement(Component[ComponentConfig]):
             self._ended[managed.id] = (event.session.account.jid.bare, managed.handled if is_done else managed)
             if len(self._ended) > MAX_ENDED:
                 self._ended.popitem(last=False)
-            if managed.may_resume:
-                _store_count(managed, event.turn)
+            managed.store_count(event.turn)
             if not is_done:
                 self.kernel.tasks.spawn(self._note_count(managed), name="count of an ended stream")
         for stanza, to in event.session.take_behind():
@@ -273,10 +271,9 @@ class StreamManagement(Component[ComponentConfig]):
         bare, ended = self._ended.get(managed.id, ("", 0))
         if ended is managed:
             self._ended[managed.id] = (bare, managed.handled)
-        if managed.may_resume:
-            turn = self.kernel.new_turn()
-            _store_count(managed, turn)
-            turn.commit()
+        turn = self.kernel.new_turn()
+        managed.store_count(turn)
+        turn.commit()
 
     @on(events.AccountDeleted)
     def delete(self, event: events.AccountDeleted) -> None:
@@ -394,9 +391,3 @@ class StreamManagement(Component[ComponentConfig]):
     def _restored(self, managed: Managed) -> None:
         self._streams[managed.id] = managed
         self._wait(managed)
-
-
-def _store_count(managed: Managed, turn: Turn) -> None:
-    """With the turn of its end, so that a later restart does not tell the client less than it knows (§5)."""
-    for write in managed.unstored():
-        turn.write(None, *write)

@@ -13,6 +13,7 @@ from xmppchat.core.crash_points import crash_point
 from xmppchat.core.runtime import Timer
 from xmppchat.core.services import Successor
 from xmppchat.core.session import Session
+from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.stream_management import REQUEST, Prefix, Unacknowledged, answer
@@ -128,12 +129,11 @@ class Managed:
         row = store.row(self.number, self.session.account.id, token_hash, self._submitted.value)
         return (store.forgotten(self.number), row) if self._may_fail else (row,)
 
-    def unstored(self) -> Sequence[Write]:
-        """What the row does not say yet: what came since and wrote nothing. A count that was told never goes back."""
-        if not self._is_stored or self._stored_count == self.handled:
-            return ()
-        self._stored_count = self.handled
-        return (store.handled(self.number, self.handled),)
+    def store_count(self, turn: Turn) -> None:
+        """Have the row say what came since and wrote nothing: a count that was told never goes back (§5)."""
+        if self.may_resume and self._is_stored and self._stored_count != self.handled:
+            self._stored_count = self.handled
+            turn.write(None, *store.handled(self.number, self.handled))
 
     def settled(self, number: int, *, is_written: bool) -> None:
         """See :class:`~xmppchat.core.session.Management`."""
