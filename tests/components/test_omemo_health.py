@@ -35,6 +35,10 @@ from pubsub_support import Client, condition, started
 from sqlalchemy import update
 
 from xmppchat.components.omemo.findings import KINDS, Finding
+from xmppchat.components.omemo.health import examine
+from xmppchat.components.omemo.snapshot import Budget, take
+from xmppchat.core.limits import Limits
+from xmppchat.core.rates import FAN_OUT
 from xmppchat.jid import JID
 from xmppchat.storage import schema
 from xmppchat.testing.memory import MemoryDriver
@@ -500,4 +504,41 @@ async def test_what_is_removed_is_on_disk(tmp_path: Path, storage_url: str) -> N
     juliet = await Client.log_in(driver, "juliet")
     row = await only_row(driver, juliet)
     assert "OMEMO: 1 device, each with 100 or more one-time keys" in row["what is wrong"]
+    await driver.stop()
+
+
+async def test_no_more_is_looked_at_than_somebody_has_paid_for(driver: MemoryDriver, juliet: Client) -> None:
+    """What is left out is no device without keys."""
+    await set_up(juliet, 1, 2, 3, versions=(OLD,))
+    omemo = component(driver)
+    account = await driver.server.kernel.directory.get(JID.parse(juliet.bare))
+    elements = 4 + 105 + 1  # of the list, of one bundle, and of the next one
+    budget = Budget(elements)
+    older, newer = await take(omemo._nodes, account, budget)
+    assert older.left_out == 1, "one bundle is in it, and the one that is begun is finished"
+    assert older.devices is not None
+    assert list(older.devices.devices) == [1, 2] == list(older.bundles)
+    assert budget.spent > elements
+    assert not newer.is_used
+    assert {finding.kind.name for finding in examine([older, newer], omemo._yardstick())} == {"too-many"}
+    everything = Budget()
+    (older, _) = await take(omemo._nodes, account, everything)
+    assert (older.left_out, list(older.bundles)) == (0, [1, 2, 3])
+
+
+async def test_who_asks_often_pays_for_it(tmp_path: Path) -> None:
+    """reliability.md V-44: looking at much counts as sending much, so whoever goes on is read later."""
+    driver = MemoryDriver(tmp_path, limits=Limits(profile="test", account_fan_out_rate=1, account_fan_out_burst=200))
+    await driver.start()
+    await driver.create_account("juliet", "secret")
+    juliet = await Client.log_in(driver, "juliet")
+    await publish_old_bundle(juliet, 1)
+    account = await driver.server.kernel.directory.get(JID.parse(juliet.bare))
+    assert account.rates is not None
+    now = driver.clock.monotonic()
+    for _ in range(8):
+        assert account.rates.take(now, 0, ()) == 0
+        await run(juliet, "omemo-check-own")
+    assert account.rates.take(now, 0, ()) > 0
+    assert account.rates.exceeded == FAN_OUT
     await driver.stop()

@@ -175,7 +175,7 @@ async def test_off_is_the_default_and_changes_nothing(start: Start) -> None:
 
 
 async def test_what_is_refused_is_nowhere(start: Start) -> None:
-    """Not archived, not stored for later, no copy, nobody's token of a stranger used up; and counted."""
+    """Not archived, not stored for later, whatever kind of message it is; and counted."""
     driver = await start(policy="require")
     romeo = await log_in(driver, "romeo")
     for kind in ("chat", "normal", "groupchat"):
@@ -316,6 +316,17 @@ async def test_each_host_has_its_own(hosts: Hosts) -> None:
         outcomes[sender, recipient] = text_of(answer).partition(" ")[0] if answer is not None else ""
         assert bool(read(clients[recipient])) is (answer is None)
     assert list(outcomes.values()) == [A, A, A, ""], "the host that wants it is named"
+
+
+async def test_what_the_other_host_refuses_was_not_sent(tmp_path: Path) -> None:
+    """Nobody is reminded that it was."""
+    async with two_hosts(tmp_path, omemo={"policy": "encourage", "hosts": {A: "require"}}) as hosts:
+        bob = await hosts.log_in(f"bob@{B}")
+        bob.write(f"<message to='romeo@{A}' type='chat' id='m'>{BODY}</message>")
+        await settle(hosts.kernel)
+        (error,) = read(bob)
+        assert condition(error) == "policy-violation"
+        assert hosts.kernel.counts.unencrypted == {"refused": 1, "passed": 0}
 
 
 def reconfigure(driver: MemoryDriver, **omemo: object) -> None:

@@ -131,8 +131,9 @@ class Omemo(Component[OmemoConfig]):
             text = (f"{sender.domain} wants messages encrypted. This one was not, so it was not sent: switch on OMEMO "
                     "(end-to-end encryption) for this conversation, and send it again.")
             return Refuse(PolicyViolation(text), "a message without encryption")
-        counts["passed"] += 1
-        self._remind(passage, sender, to)
+        if self._policies.get(to.domain) != "require":  # else it is refused where it arrives
+            counts["passed"] += 1
+            self._remind(passage, sender, to)
         return PASS
 
     @stage(Stage.SCREEN, INBOUND, kinds=("message",))
