@@ -25,7 +25,7 @@ class Info:
 @dataclass(slots=True)
 class Seen:
     """What a client saw that logged in: stream features as ``{namespace}name`` before and after login, disco, the nodes
-    of commands, and the names of :data:`REQUESTS` that got an answer."""
+    of commands, and the names of :data:`REQUESTS` that got an answer, with :data:`KEYS`."""
 
     before: set[str] = field(default_factory=set)
     after: set[str] = field(default_factory=set)
@@ -128,6 +128,8 @@ def _login_is_strong(seen: Seen) -> bool:
     return seen.mechanism.startswith("SCRAM-") and any(name.endswith("-PLUS") for name in seen.mechanisms)
 
 
+#: In `answers`: a stranger could read the keys that were published.
+KEYS = "keys"
 #: What is asked beside disco: (title, XML, whether the domain is asked, and not the own account).
 REQUESTS: Mapping[str, tuple[str, str, bool]] = {
     "roster": ("The roster is answered", "<query xmlns='jabber:iq:roster'/>", False),
@@ -173,7 +175,7 @@ ITEMS: tuple[Item, ...] = (
     Item("xep0352", "Client state indication", COMPLIANCE, _after("{urn:xmpp:csi:0}csi"), _LOADED),
     Item("xep0357", "Push", COMPLIANCE, _account("urn:xmpp:push:0"), _LOADED),
     Item("xep0363", "HTTP upload", COMPLIANCE, _somewhere("urn:xmpp:http:upload:0"), since=6),
-    Item("xep0384", "OMEMO: bundles that everybody can read", COMPLIANCE, None, since=5),
+    Item("xep0384", "OMEMO: keys that everybody can read", COMPLIANCE, _answered(KEYS), _FAILED),
     Item("xep0398", "Avatars for old clients", COMPLIANCE, _account("urn:xmpp:pep-vcard-conversion:0"), since=5),
     Item("xep0411", "Bookmarks for old clients", COMPLIANCE, _account("urn:xmpp:bookmarks-conversion:0"), since=5),
     Item("vcard_muc", "Avatars of rooms", COMPLIANCE, None, since=6),

@@ -21,6 +21,7 @@ from xmppchat.components.external_components import ExternalComponents
 from xmppchat.components.invitations import Invitations
 from xmppchat.components.last_activity import LastActivity
 from xmppchat.components.offline import Offline
+from xmppchat.components.omemo import Omemo
 from xmppchat.components.operations import Operations
 from xmppchat.components.ping import Ping
 from xmppchat.components.presence import Presence, Subscriptions
@@ -40,7 +41,7 @@ from xmppchat.core.component import Component
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
     Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Caps, Carbons, ContactAddresses, Csi,
-    Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline, Operations, Ping, Presence,
-    PrivateXml, Pubsub, Push, Register, Roster, ServiceAdministration, Strangers, StreamLimits, StreamManagement,
-    Subscriptions, Users, Vcard, Version,
+    Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline, Omemo, Operations, Ping,
+    Presence, PrivateXml, Pubsub, Push, Register, Roster, ServiceAdministration, Strangers, StreamLimits,
+    StreamManagement, Subscriptions, Users, Vcard, Version,
 )

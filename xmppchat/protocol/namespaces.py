@@ -87,6 +87,7 @@ class NS:
     PREAUTH: Final = "urn:xmpp:pars:0"  # 0379
     ENCRYPTION: Final = "urn:xmpp:eme:0"  # 0380
     OMEMO_AXOLOTL: Final = "eu.siacs.conversations.axolotl"  # 0384
+    OMEMO_1: Final = "urn:xmpp:omemo:1"  # 0384, versions 0.4 to 0.7
     OMEMO: Final = "urn:xmpp:omemo:2"  # 0384
     BIND_2: Final = "urn:xmpp:bind:0"  # 0386
     SASL_2: Final = "urn:xmpp:sasl:2"  # 0388
@@ -95,6 +96,7 @@ class NS:
     FASTEN: Final = "urn:xmpp:fasten:0"  # 0422
     RETRACT: Final = "urn:xmpp:message-retract:1"  # 0424
     RETRACT_TOMBSTONE: Final = "urn:xmpp:message-retract:1#tombstone"  # 0424
+    FALLBACK: Final = "urn:xmpp:fallback:0"  # 0428
     CHANNEL_BINDING: Final = "urn:xmpp:sasl-cb:0"  # 0440
     REACTIONS: Final = "urn:xmpp:reactions:0"  # 0444
     REGISTER_INVITED: Final = "urn:xmpp:ibr-token:0"  # 0445
