@@ -37,6 +37,7 @@ class Publishing:
         self._kernel = kernel
         self._broadcast = broadcast
         self._payloads = payloads
+        self.factory = factory
         self._bounds = factory.bounds
         self._new, self._add = factory.new, factory.add
 
