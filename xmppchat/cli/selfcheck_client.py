@@ -15,7 +15,7 @@ from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
 from xmppchat.cli.probe import Door
-from xmppchat.cli.selfcheck_lines import REQUESTS, Info, Seen
+from xmppchat.cli.selfcheck_lines import OPEN_NODE, REQUESTS, Info, Seen
 
 #: How long a login and each answer may take, s.
 SECONDS = 15.0
@@ -27,6 +27,9 @@ _SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 _INFO = "http://jabber.org/protocol/disco#info"
 _DATA = "jabber:x:data"
 _COMMANDS = "http://jabber.org/protocol/commands"
+_PUBSUB = "http://jabber.org/protocol/pubsub"
+#: Where a client has the keys of a device (XEP-0384 as it was before "urn:xmpp:omemo:2").
+_BUNDLE = "eu.siacs.conversations.axolotl.bundles:1"
 
 
 class LoginFailed(Exception):
@@ -104,6 +107,8 @@ async def _look(client: Any, seen: Seen) -> None:
     for name, (_, xml, is_of_domain) in REQUESTS.items():
         if await _is_answered(client, xml, domain if is_of_domain else ""):
             seen.answers.add(name)
+    if await _publishes_openly(client):
+        seen.answers.add(OPEN_NODE)
 
 
 async def _items(client: Any, address: str, node: str = "") -> list[tuple[str, str]]:
@@ -113,6 +118,33 @@ async def _items(client: Any, address: str, node: str = "") -> list[tuple[str, s
     except (IqError, IqTimeout):
         return []
     return [(str(item[0]), str(item[1] or "")) for item in answer["disco_items"]["items"]]
+
+
+async def _publishes_openly(client: Any) -> bool:
+    """Whether a bundle of OMEMO keys that is published as open is at a node that is open (XEP-0384 §5.3.2)."""
+    publish = f"""<pubsub xmlns='{_PUBSUB}'><publish node='{_BUNDLE}'><item id='current'>
+        <bundle xmlns='eu.siacs.conversations.axolotl'/></item></publish>
+        <publish-options><x xmlns='{_DATA}' type='submit'>
+        <field var='FORM_TYPE' type='hidden'><value>{_PUBSUB}#publish-options</value></field>
+        <field var='pubsub#access_model'><value>open</value></field></x></publish-options></pubsub>"""
+    configure = f"<pubsub xmlns='{_PUBSUB}#owner'><configure node='{_BUNDLE}'/></pubsub>"
+    delete = f"<pubsub xmlns='{_PUBSUB}#owner'><delete node='{_BUNDLE}'/></pubsub>"
+    try:
+        await _ask(client, "set", publish)
+        answer = await _ask(client, "get", configure)
+        await _ask(client, "set", delete)
+    except (IqError, IqTimeout):
+        return False
+    info = Info()
+    for form in answer.xml.iter(f"{{{_DATA}}}x"):
+        _form(info, form)
+    return info.forms.get((f"{_PUBSUB}#node_config", "pubsub#access_model")) == ["open"]
+
+
+async def _ask(client: Any, kind: str, xml: str) -> Any:
+    request = client.make_iq_get() if kind == "get" else client.make_iq_set()
+    request.append(ElementTree.fromstring(xml))  # noqa: S314 - our own text
+    return await request.send(timeout=SECONDS)
 
 
 async def _is_answered(client: Any, xml: str, address: str) -> bool:
