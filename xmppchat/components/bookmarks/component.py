@@ -115,9 +115,9 @@ class Bookmarks(Component[ComponentConfig]):
     async def _items_now(self, account: Account) -> Mapping[str, Element]:
         """The bookmarks of this moment: from here to the change nothing may be waited for."""
         for _ in range(_TRIES):
-            node = self._node(account)
+            version = self._nodes.version(account, NS.BOOKMARKS)
             items = await self._items(account)
-            if self._node(account) == node:
+            if self._nodes.version(account, NS.BOOKMARKS) == version:
                 return items
         raise Conflict("your bookmarks are being changed; look again and retry")
 

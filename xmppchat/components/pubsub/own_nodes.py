@@ -47,6 +47,11 @@ class OwnNodes:
         found = account[NODES].get(node)
         return None if found is None else _described(found)
 
+    def version(self, account: Account, node: str) -> object:
+        """See the protocol."""
+        found = account[NODES].get(node)
+        return None if found is None else tuple(item.number for item in found.items.values())
+
     async def read(self, account: Account, node: str, ids: Collection[str] | None = None) -> Mapping[str, Element]:
         """See the protocol."""
         found = account[NODES].get(node)

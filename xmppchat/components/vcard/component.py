@@ -31,11 +31,11 @@ from xmppchat.core.component import (
     stage,
 )
 from xmppchat.core.pipeline import Passage
-from xmppchat.core.services import NodeDescription, NodeService, PresenceService, RosterService
+from xmppchat.core.services import NodeService, PresenceService, RosterService
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.errors import BadRequest, ItemNotFound, PolicyViolation, ServiceUnavailable
+from xmppchat.protocol.errors import BadRequest, Conflict, ItemNotFound, PolicyViolation, ServiceUnavailable
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.xmlreader import parse_stored
@@ -43,6 +43,8 @@ from xmppchat.storage import schema
 
 #: The id of the item with the vCard4, which is the only one (XEP-0222 §3).
 CURRENT: Final = "current"
+#: How often a change is begun anew because another one came between.
+_TRIES: Final = 3
 #: Bytes of an item with an image that are not the image.
 _AROUND: Final = len("<data xmlns=''></data>") + len(NS.AVATAR_DATA)
 
@@ -146,28 +148,27 @@ class Vcard(Component[VcardConfig]):
         account = request.account
         assert account is not None
         vcard, photo = self._checked(request.payload)
-        node = self._nodes.describe_node(account, NS.VCARD_4_NODE)
-        if (node is None or not node.items) and not account.mailbox.is_busy:
-            self._store(account, vcard, photo, vcard4.to_vcard4(vcard), None, request.turn)
+        if not self._nodes.version(account, NS.VCARD_4_NODE) and not account.mailbox.is_busy:
+            self._store(account, vcard, photo, None, request.turn)  # nothing has to be read
             return None
-        return Later(self._merge(account, vcard, photo, node, request.turn), is_in_order=True)
+        return Later(self._merge(account, vcard, photo, request.turn), is_in_order=True)
 
-    async def _merge(
-        self, account: Account, vcard: Element, photo: Photo | None, node: NodeDescription | None, turn: Turn
-    ) -> None:
-        """Store it, with what the vCard4 has beside; one that was published since the request came is newer."""
-        published = await self._vcard4(account)
-        is_newer = self._nodes.describe_node(account, NS.VCARD_4_NODE) != node
-        wanted = published if is_newer else vcard4.to_vcard4(vcard, published)
-        self._store(account, vcard, photo, wanted, published, turn)
+    async def _merge(self, account: Account, vcard: Element, photo: Photo | None, turn: Turn) -> None:
+        """Store it, with what the vCard4 of this moment has beside: behind that nothing may be waited for."""
+        for _ in range(_TRIES):
+            version = self._nodes.version(account, NS.VCARD_4_NODE)
+            published = await self._vcard4(account)
+            if self._nodes.version(account, NS.VCARD_4_NODE) == version:
+                self._store(account, vcard, photo, published, turn)
+                return
+        raise Conflict("your vCard4 is being changed; look again and retry")
 
     def _store(
-        self, account: Account, vcard: Element, photo: Photo | None, wanted: Element | None, published: Element | None,
-        turn: Turn,
+        self, account: Account, vcard: Element, photo: Photo | None, published: Element | None, turn: Turn
     ) -> None:
         try:
             self._put(account, vcard, turn)
-            self._put_vcard4(account, wanted, published, turn)
+            self._put_vcard4(account, vcard4.to_vcard4(vcard, published), published, turn)
             self._avatars.publish(account, photo, self._options(), turn)
         except Exception:
             account.invalidate()  # some of it may have changed in memory

@@ -99,6 +99,9 @@ class NodeService(Protocol):
     def describe_node(self, account: Account, node: str) -> NodeDescription | None:
         """One node, None where there is none of this name."""
 
+    def version(self, account: Account, node: str) -> object:
+        """Something that is equal as long as nothing is published to a node or removed from it."""
+
     async def read(self, account: Account, node: str, ids: Collection[str] | None = None) -> Mapping[str, Element]:
         """Payloads by the ids of their items, the oldest first: all, or those of `ids` that are there."""
 
