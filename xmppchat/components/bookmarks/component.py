@@ -92,6 +92,8 @@ class Bookmarks(Component[ComponentConfig]):
         self, account: Account, gone: list[str], changed: Mapping[str, Element], rest: Element, turn: Turn
     ) -> None:
         """What did not change is not told again (XEP-0402 §5.3.2)."""
+        if account.rates is not None:  # one stanza becomes many changes (reliability.md V-44)
+            account.rates.fan_out(self.kernel.clock.monotonic(), len(gone) + len(changed))
         try:
             if rest.children or self._private.has(account, *_STORAGE):
                 self._private.put(account, rest, turn)
@@ -132,7 +134,8 @@ class Bookmarks(Component[ComponentConfig]):
         if event.node == NS.BOOKMARKS:
             bookmark = event.payload if conversion.is_bookmark(event.payload) else None
             settings.change(event.account, event.item_id, bookmark, event.turn)
-            self._forget_settings(event.account, event.turn)
+            if not event.is_ours:
+                self._forget_settings(event.account, event.turn)
             event.turn.effect(self._tell, event.account)
 
     @on(events.ItemsRemoved)
