@@ -10,6 +10,7 @@ from xmppchat.components.pubsub.nodes import NODES, Node
 from xmppchat.components.pubsub.ownership import Ownership
 from xmppchat.components.pubsub.payloads import Payloads
 from xmppchat.components.pubsub.publishing import Publishing
+from xmppchat.components.pubsub.room import Room
 from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.kernel import Kernel
@@ -24,10 +25,12 @@ class OwnNodes:
     """Implements :class:`~xmppchat.core.services.NodeService`, which says what each does."""
 
     def __init__(
-        self, kernel: Kernel, payloads: Payloads, factory: Factory, publishing: Publishing, ownership: Ownership
+        self, kernel: Kernel, payloads: Payloads, room: Room, factory: Factory, publishing: Publishing,
+        ownership: Ownership,
     ) -> None:
         self._kernel = kernel
         self._payloads = payloads
+        self._room = room
         self._factory = factory
         self._publishing = publishing
         self._ownership = ownership
@@ -59,7 +62,7 @@ class OwnNodes:
     ) -> None:
         """See the protocol."""
         found = account[NODES].get(node)
-        wanted = found or self._factory.new(account, node, config.of_options(options or {}, self._factory.bounds()))
+        wanted = found or self._factory.new(account, node, config.of_options(options or {}, self._room.bounds()))
         self._publishing.put(account, wanted, item_id, payload, account.jid.bare, turn, is_new=found is None)
         self._kernel.emit(events.ItemPublished(account, node, item_id, payload, turn, is_ours=True))
 
