@@ -320,6 +320,7 @@ async def test_a_service_is_no_account(start: Start) -> None:
         ("get", "<query xmlns='jabber:iq:last'/>"), ("set", "<block xmlns='urn:xmpp:blocking'/>"),
     ):  # fmt: skip
         assert condition(await juliet.request(kind, payload, SERVICE)) == "service-unavailable"
+    assert condition(await juliet.request("get", f"<ping xmlns='{NS.PING}'/>", SERVICE)) == ""
     juliet.client.write(f"<presence to='{SERVICE}'/><presence type='subscribe' to='{SERVICE}'/>")
     await driver.settle(())
     service = await driver.server.kernel.directory.get(JID.parse(SERVICE))

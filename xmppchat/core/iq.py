@@ -24,7 +24,6 @@ from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import (
     BadRequest,
     InternalServerError,
-    ItemNotFound,
     ResourceConstraint,
     ServiceUnavailable,
     StanzaError,
@@ -109,7 +108,7 @@ class IqDispatcher:
         if address.exists:
             self._dispatch(DOMAIN, address, stanza, turn, owner)
         else:
-            self._router.bounce(stanza, ItemNotFound("there is no such address"), turn)
+            self._router.bounce(stanza, ServiceUnavailable(""), turn)
 
     def _dispatch(self, at: At, account: Account | None, stanza: Stanza, turn: Turn, owner: str = "") -> None:
         payload = stanza.payload
