@@ -190,11 +190,11 @@ class Engine:
         nobody could ever configure or delete it.
         """
         for account in accounts:
-            if not account.parts.get(NODES):
-                continue
-            for node in [node for node in account[NODES].values() if node.owners == [bare]]:
-                self._ownership.remove(account, node, turn)
-            nodes.forget(account, bare, turn)
+            if account.parts.get(NODES):
+                if is_service(account):
+                    for node in [node for node in account[NODES].values() if node.owners == [bare]]:
+                        self._ownership.remove(account, node, turn)
+                nodes.forget(account, bare, turn)
 
 
 __all__ = ["Engine"]
