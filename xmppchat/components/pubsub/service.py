@@ -87,11 +87,11 @@ log = structlog.get_logger(__name__)
 #: What of XEP-0060 there is, by the names of its §11. "access-open" says what the default is.
 FEATURES: Final = (
     "access-open", "auto-create", "config-node", "config-node-max", "create-and-configure", "create-nodes",
-    "delete-items", "delete-nodes", "instant-nodes", "item-ids", "manage-subscriptions", "member-affiliation",
-    "meta-data", "modify-affiliations", "multi-items", "outcast-affiliation", "persistent-items", "publish",
-    "publish-node-full", "publish-only-affiliation", "publish-options", "publisher-affiliation", "purge-nodes",
-    "retract-items", "retrieve-affiliations", "retrieve-default", "retrieve-items", "retrieve-subscriptions", "rsm",
-    "subscribe", "subscription-notifications",
+    "delete-items", "delete-nodes", "instant-nodes", "item-ids", "last-published", "manage-subscriptions",
+    "member-affiliation", "meta-data", "modify-affiliations", "multi-items", "outcast-affiliation", "persistent-items",
+    "publish", "publish-node-full", "publish-only-affiliation", "publish-options", "publisher-affiliation",
+    "purge-nodes", "retract-items", "retrieve-affiliations", "retrieve-default", "retrieve-items",
+    "retrieve-subscriptions", "rsm", "subscribe", "subscription-notifications",
 )  # fmt: skip
 _HOST: Final = "{host}"
 #: Nodes in one list; the others are on the next page (XEP-0059).
