@@ -89,8 +89,8 @@ async def test_a_component_publishes_in_the_owners_name(driver: MemoryDriver, ju
     turn = kernel.new_turn()
     options = {"access_model": "open", "max_items": "max"}
     nodes.publish(account, OTHER, "x", Element("a", "urn:example:a", None, ("one",)), turn, options)
-    options = {"access_model": "presence"}
-    nodes.publish(account, OTHER, "y", Element("a", "urn:example:a", None, ("two",)), turn, options)
+    other = {"access_model": "presence"}
+    nodes.publish(account, OTHER, "y", Element("a", "urn:example:a", None, ("two",)), turn, other)
     turn.commit()
     await kernel.settled(turn)
     assert await juliet.events() == [("juliet", OTHER, "item", "x"), ("juliet", OTHER, "item", "y")]
