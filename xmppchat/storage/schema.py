@@ -272,13 +272,24 @@ push_registrations = Table(
     Index(None, "account_id"),
 )
 
-#: Nodes of accounts (XEP-0163): `config` (JSON) is what differs from the default configuration.
+#: Pubsub services at domains of their own (XEP-0060); their ids are of the same kind as those of accounts.
+pubsub_services = Table(
+    "pubsub_services", metadata,
+    Column("id", ID, primary_key=True, autoincrement=False),
+    Column("domain", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("domain"),
+)
+
+#: Nodes of accounts (XEP-0163), and of pubsub services, whose id then stands in `account_id`: `config` (JSON) is what
+#: differs from the default configuration of accounts, `creator` the bare JID of who made a service's, "" for others.
 pubsub_nodes = Table(
     "pubsub_nodes", metadata,
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("node", Text, primary_key=True),
     Column("created_at", BigInteger, nullable=False),
     Column("config", Text, nullable=False),
+    Column("creator", Text, nullable=False, server_default=text("''")),
     sqlite_with_rowid=False,
 )
 
@@ -382,6 +393,6 @@ read_marks = Table(
 TABLES = (
     accounts, tombstones, credentials, imported_passwords, roster_items, offline_messages, blocked, abuse_reports,
     private_xml, vcards, invitations, invitation_uses, audit_log, managed_streams, devices, fast_tokens,
-    push_registrations, pubsub_nodes, pubsub_items, pubsub_entities, avatars, chat_settings, secrets, archive,
-    archive_preferences, read_marks,
+    push_registrations, pubsub_services, pubsub_nodes, pubsub_items, pubsub_entities, avatars, chat_settings, secrets,
+    archive, archive_preferences, read_marks,
 )
