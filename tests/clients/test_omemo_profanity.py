@@ -27,11 +27,16 @@ async def turn_to(client: Profanity, jid: str) -> None:
     client.type(f"/msg {jid}")
     client.type("/omemo start")
     await client.sees("[OMEMO]")
-    await until(
-        lambda: any("<bundle " in s.xml and f'from="{jid}"' in s.xml for s in client.wire() if not s.sent),
-        lambda: f"a bundle of {jid}\n{client.screen()}",
-    )
+    await gets(client, jid, "bundle")
     await client.settle()  # it takes its answers in order, so that one is taken, too
+
+
+async def gets(client: Profanity, jid: str, element: str) -> None:
+    """Returns once `jid` sent such an element."""
+    await until(
+        lambda: any(f"<{element} " in s.xml and f'from="{jid}"' in s.xml for s in client.wire() if not s.sent),
+        lambda: f"<{element}/> of {jid}\n{client.screen()}",
+    )
 
 
 async def test_contacts_write_to_one_another(
@@ -57,11 +62,16 @@ async def test_contacts_write_to_one_another(
 async def test_strangers_write_to_one_another(
     server: ServerProcess, slix: MakeSlix, profanity: StartProfanity, new_user: NewUser
 ) -> None:
-    """profanity is the first to write: it has to ask for the list of devices."""
+    """profanity is the first to write. It asks for the list of devices, then forgets what for, and is told again."""
     romeo, juliet = new_user("romeo"), new_user("juliet")
     he = await device(slix, romeo)
     she = await (await profanity()).login(juliet.jid, juliet.password)
     await with_keys(she)
+    she.type(f"/msg {romeo.jid}")
+    she.type("/omemo start")
+    await gets(she, romeo.jid, "list")
+    await she.settle()
+    she.type("/omemo end")
     await turn_to(she, romeo.jid)
     she.type("O Romeo, Romeo")
     await he.hears(juliet.jid, AXOLOTL, "O Romeo, Romeo")
