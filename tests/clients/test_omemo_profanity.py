@@ -1,4 +1,4 @@
-"""profanity (libomemo-c's ratchet) and slixmpp (python-doubleratchet) read each other, and the server does not."""
+"""profanity (libsignal-protocol-c) and slixmpp (python-doubleratchet) read each other, and the server does not."""
 
 from __future__ import annotations
 
