@@ -72,7 +72,8 @@ async def test_what_profanity_needs_to_publish_keys_for_everybody(start: Start) 
     assert missing is not None
     assert missing.get("code") == "404"
     assert missing.find("item-not-found", NS.STANZA_ERROR) is not None
-    info = (await juliet.request("get", f"<query xmlns='{NS.DISCO_INFO}'/>", driver.domain)).find("query", NS.DISCO_INFO)
+    answer = await juliet.request("get", f"<query xmlns='{NS.DISCO_INFO}'/>", driver.domain)
+    info = answer.find("query", NS.DISCO_INFO)
     assert info is not None
     assert NS.PUBSUB_OPTIONS in [feature.get("var") for feature in info.find_all("feature")]
 
