@@ -28,7 +28,6 @@ from slixmpp.stanza import Message
 #: The plugin's way to others is old.
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing plugins through the XMPP object:DeprecationWarning")
 in_both = pytest.mark.parametrize("namespace", NAMESPACES, ids=["axolotl", "omemo2"])
-acquainted = pytest.mark.parametrize("contacts", [True, False], ids=["contacts", "strangers"])
 
 #: A link as clients make it for a file and its thumbnail (XEP-0454 §3, §4), which is about 5 KiB.
 FILE_LINK = (
@@ -138,34 +137,35 @@ async def test_sessions_outlive_a_restart(
         await listener.hears(tybalt_user.jid, namespace, "have at thee")
 
 
-@acquainted
-@in_both
-async def test_a_device_that_comes_later(slix: MakeSlix, new_user: NewUser, namespace: str, contacts: bool) -> None:
+@pytest.mark.parametrize("contacts", [True, False], ids=["contacts", "strangers"])
+async def test_a_device_that_comes_later(slix: MakeSlix, new_user: NewUser, contacts: bool) -> None:
     """It gets what is written from then on, as its sender is told of it; what was before, it cannot read."""
     romeo, juliet_user = await device(slix, new_user("romeo")), new_user("juliet")
     phone = await device(slix, juliet_user)
     if contacts:
         await become_contacts(romeo, phone)
         await romeo.is_told(juliet_user.jid, 1)
-    await romeo.whisper(juliet_user.jid, "before", namespace)
-    await phone.hears(romeo.boundjid.bare, namespace, "before")
+    for namespace in NAMESPACES:
+        await romeo.whisper(juliet_user.jid, "before", namespace)
+        await phone.hears(romeo.boundjid.bare, namespace, "before")
 
     tablet = await device(slix, juliet_user)
     await romeo.is_told(juliet_user.jid, 2)
-    await romeo.whisper(juliet_user.jid, "after", namespace)
-    for listener in (phone, tablet):
-        await listener.hears(romeo.boundjid.bare, namespace, "after")
-    before, _ = await tablet.archived()
-    with pytest.raises(MessageNotForUs):
-        await tablet.read(before)
+    for namespace in NAMESPACES:
+        await romeo.whisper(juliet_user.jid, "after", namespace)
+        for listener in (phone, tablet):
+            await listener.hears(romeo.boundjid.bare, namespace, "after")
+    for before in (await tablet.archived())[:2]:
+        with pytest.raises(MessageNotForUs):
+            await tablet.read(before)
 
 
-@in_both
-async def test_a_link_to_an_encrypted_file_passes_unchanged(slix: MakeSlix, new_user: NewUser, namespace: str) -> None:
+async def test_a_link_to_an_encrypted_file_passes_unchanged(slix: MakeSlix, new_user: NewUser) -> None:
     romeo, juliet = await device(slix, new_user("romeo")), await device(slix, new_user("juliet"))
-    sent = await romeo.whisper(juliet.boundjid.bare, FILE_LINK, namespace)
-    assert "aesgcm" not in str(sent)
-    await juliet.hears(romeo.boundjid.bare, namespace, FILE_LINK)
+    for namespace in NAMESPACES:
+        sent = await romeo.whisper(juliet.boundjid.bare, FILE_LINK, namespace)
+        assert "aesgcm" not in str(sent)
+        await juliet.hears(romeo.boundjid.bare, namespace, FILE_LINK)
 
 
 async def test_nodes_that_another_client_made_otherwise_are_set_right(slix: MakeSlix, new_user: NewUser) -> None:
