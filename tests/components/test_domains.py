@@ -1,4 +1,4 @@
-"""Domains of components (ADR 20): what of a stanza to one is whose, whatever the component does with it."""
+"""Domains of components (ADR 21): what of a stanza to one is whose, whatever the component does with it."""
 
 from __future__ import annotations
 

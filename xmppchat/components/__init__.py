@@ -10,6 +10,7 @@ from xmppchat.components.administration import Administration
 from xmppchat.components.archive import Archive, ArchivePreferences
 from xmppchat.components.audit import Audit
 from xmppchat.components.blocking import Blocking
+from xmppchat.components.bookmarks import Bookmarks
 from xmppchat.components.caps import Caps
 from xmppchat.components.carbons import Carbons
 from xmppchat.components.contact_addresses import ContactAddresses
@@ -21,6 +22,7 @@ from xmppchat.components.external_components import ExternalComponents
 from xmppchat.components.invitations import Invitations
 from xmppchat.components.last_activity import LastActivity
 from xmppchat.components.offline import Offline
+from xmppchat.components.omemo import Omemo
 from xmppchat.components.operations import Operations
 from xmppchat.components.ping import Ping
 from xmppchat.components.presence import Presence, Subscriptions
@@ -39,8 +41,8 @@ from xmppchat.core.component import Component
 
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
-    Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Caps, Carbons, ContactAddresses, Csi,
-    Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline, Operations, Ping, Presence,
-    PrivateXml, Pubsub, PubsubService, Push, Register, Roster, ServiceAdministration, Strangers, StreamLimits,
-    StreamManagement, Subscriptions, Users, Vcard, Version,
+    Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Bookmarks, Caps, Carbons,
+    ContactAddresses, Csi, Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline, Omemo,
+    Operations, Ping, Presence, PrivateXml, Pubsub, PubsubService, Push, Register, Roster, ServiceAdministration,
+    Strangers, StreamLimits, StreamManagement, Subscriptions, Users, Vcard, Version,
 )

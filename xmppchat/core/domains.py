@@ -3,7 +3,7 @@
 A component names its domains (:meth:`Component.domains`) and says how the addresses there are found in the database
 (:attr:`Component.address_query`). An address is an :class:`~xmppchat.core.account.Account` like any other: loaded with
 its parts, many in one query, with a mailbox and open tickets; but it has no sessions and no rules of an account's, and
-nobody logs in. The domain itself is one, without a localpart, which stays in memory. See ADR 20.
+nobody logs in. The domain itself is one, without a localpart, which stays in memory. See ADR 21.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Target(enum.Enum):
     LOCAL_ACCOUNT = "local account"  # a bare JID of a host of ours
     LOCAL_SERVICE = "local service"  # a host itself
     EXTERNAL_COMPONENT = "external component"  # a component's domain, or anybody there (XEP-0114)
-    COMPONENT_DOMAIN = "component's domain"  # of a component in this process, or an address there (ADR 20)
+    COMPONENT_DOMAIN = "component's domain"  # of a component in this process, or an address there (ADR 21)
     REMOTE_DOMAIN = "remote domain"
 
 

@@ -32,6 +32,7 @@ class NS:
     DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"  # 0030
     DISCO_ITEMS: Final = "http://jabber.org/protocol/disco#items"  # 0030
     MUC_USER: Final = "http://jabber.org/protocol/muc#user"  # 0045
+    BOOKMARKS_STORAGE: Final = "storage:bookmarks"  # 0048
     PRIVATE_XML: Final = "jabber:iq:private"  # 0049
     COMMANDS: Final = "http://jabber.org/protocol/commands"  # 0050
     VCARD: Final = "vcard-temp"  # 0054
@@ -47,12 +48,15 @@ class NS:
     OUT_OF_BAND: Final = "jabber:x:oob"  # 0066
     REGISTER: Final = "jabber:iq:register"  # 0077
     REGISTER_FEATURE: Final = "http://jabber.org/features/iq-register"  # 0077
+    AVATAR_DATA: Final = "urn:xmpp:avatar:data"  # 0084
+    AVATAR_METADATA: Final = "urn:xmpp:avatar:metadata"  # 0084
     CHAT_STATES: Final = "http://jabber.org/protocol/chatstates"  # 0085
     VERSION: Final = "jabber:iq:version"  # 0092
     CAPS: Final = "http://jabber.org/protocol/caps"  # 0115
     COMPONENT_ACCEPT: Final = "jabber:component:accept"  # 0114
     FORM_VALIDATION: Final = "http://jabber.org/protocol/xdata-validate"  # 0122
     ADMIN: Final = "http://jabber.org/protocol/admin"  # 0133
+    VCARD_UPDATE: Final = "vcard-temp:x:update"  # 0153
     SERVER_INFO: Final = "http://jabber.org/network/serverinfo"  # 0157
     OFFLINE: Final = "msgoffline"  # 0160
     JINGLE: Final = "urn:xmpp:jingle:1"  # 0166
@@ -70,6 +74,8 @@ class NS:
     CONFERENCE: Final = "jabber:x:conference"  # 0249
     CARBONS: Final = "urn:xmpp:carbons:2"  # 0280
     CARBONS_RULES: Final = "urn:xmpp:carbons:rules:0"  # 0280
+    VCARD_4: Final = "urn:ietf:params:xml:ns:vcard-4.0"  # 0292
+    VCARD_4_NODE: Final = "urn:xmpp:vcard4"  # 0292
     FORWARD: Final = "urn:xmpp:forward:0"  # 0297
     MESSAGE_CORRECT: Final = "urn:xmpp:message-correct:0"  # 0308
     ARCHIVE: Final = "urn:xmpp:mam:2"  # 0313
@@ -80,6 +86,7 @@ class NS:
     JINGLE_MESSAGE: Final = "urn:xmpp:jingle-message:0"  # 0353
     JINGLE_MESSAGE_1: Final = "urn:xmpp:jingle-message:1"  # 0353, as XEP-0280 §6.1 names it
     STANZA_IDS: Final = "urn:xmpp:sid:0"  # 0359
+    REFERENCES: Final = "urn:xmpp:reference:0"  # 0372
     OPENPGP: Final = "urn:xmpp:openpgp:0"  # 0373
     PUSH: Final = "urn:xmpp:push:0"  # 0357
     PUSH_SUMMARY: Final = "urn:xmpp:push:summary"  # 0357
@@ -87,14 +94,19 @@ class NS:
     PREAUTH: Final = "urn:xmpp:pars:0"  # 0379
     ENCRYPTION: Final = "urn:xmpp:eme:0"  # 0380
     OMEMO_AXOLOTL: Final = "eu.siacs.conversations.axolotl"  # 0384
+    OMEMO_1: Final = "urn:xmpp:omemo:1"  # 0384, versions 0.4 to 0.7
     OMEMO: Final = "urn:xmpp:omemo:2"  # 0384
     BIND_2: Final = "urn:xmpp:bind:0"  # 0386
     SASL_2: Final = "urn:xmpp:sasl:2"  # 0388
+    AVATAR_CONVERSION: Final = "urn:xmpp:pep-vcard-conversion:0"  # 0398
     INVITE: Final = "urn:xmpp:invite"  # 0401
+    BOOKMARKS: Final = "urn:xmpp:bookmarks:1"  # 0402
+    BOOKMARKS_CONVERSION: Final = "urn:xmpp:bookmarks-conversion:0"  # 0411
     OCCUPANT_ID: Final = "urn:xmpp:occupant-id:0"  # 0421
     FASTEN: Final = "urn:xmpp:fasten:0"  # 0422
     RETRACT: Final = "urn:xmpp:message-retract:1"  # 0424
     RETRACT_TOMBSTONE: Final = "urn:xmpp:message-retract:1#tombstone"  # 0424
+    FALLBACK: Final = "urn:xmpp:fallback:0"  # 0428
     CHANNEL_BINDING: Final = "urn:xmpp:sasl-cb:0"  # 0440
     REACTIONS: Final = "urn:xmpp:reactions:0"  # 0444
     REGISTER_INVITED: Final = "urn:xmpp:ibr-token:0"  # 0445
@@ -105,4 +117,5 @@ class NS:
     SCRAM_UPGRADE: Final = "urn:xmpp:scram-upgrade:0"  # 0480
     CALL_INVITES: Final = "urn:xmpp:call-invites:0"  # 0482
     FAST: Final = "urn:xmpp:fast:0"  # 0484
+    NOTIFICATION_SETTINGS: Final = "urn:xmpp:notification-settings:1"  # 0492
     CLIENT_ACCESS: Final = "urn:xmpp:cam:0"  # 0494

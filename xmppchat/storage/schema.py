@@ -320,6 +320,28 @@ pubsub_entities = Table(
     sqlite_with_rowid=False,
 )
 
+#: Avatars (XEP-0084) as presence and vCards show them (XEP-0398): `hash` is the id of the item that is shown, "" for
+#: none, `type` its media type, `images` the ids of items whose data have that hash, separated by blanks.
+avatars = Table(
+    "avatars", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("images", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: What accounts want to be notified of (XEP-0492), out of their bookmarks: `setting` is "never" or "on-mention", `nick`
+#: the own name in the room `jid`, "" where it is not known.
+chat_settings = Table(
+    "chat_settings", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("jid", Text, primary_key=True),
+    Column("setting", Text, nullable=False),
+    Column("nick", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 #: Random values that the server made for itself, by what they are for.
 secrets = Table(
     "secrets", metadata,
@@ -371,6 +393,6 @@ read_marks = Table(
 TABLES = (
     accounts, tombstones, credentials, imported_passwords, roster_items, offline_messages, blocked, abuse_reports,
     private_xml, vcards, invitations, invitation_uses, audit_log, managed_streams, devices, fast_tokens,
-    push_registrations, pubsub_services, pubsub_nodes, pubsub_items, pubsub_entities, secrets, archive,
-    archive_preferences, read_marks,
+    push_registrations, pubsub_services, pubsub_nodes, pubsub_items, pubsub_entities, avatars, chat_settings, secrets,
+    archive, archive_preferences, read_marks,
 )

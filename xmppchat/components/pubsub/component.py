@@ -9,6 +9,7 @@ from xmppchat.components.pubsub import access, nodes
 from xmppchat.components.pubsub.engine import Engine
 from xmppchat.components.pubsub.nodes import NODES, PENDING
 from xmppchat.components.pubsub.portable import exported
+from xmppchat.components.pubsub.views import Views
 from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.component import (
@@ -64,7 +65,8 @@ class Pubsub(Component[ComponentConfig]):
 
     def setup(self) -> None:
         """Put the engine together."""
-        self._engine = engine = Engine(self.kernel)
+        self._views = Views()
+        self._engine = engine = Engine(self.kernel, self._views)
         self._broadcast, self._last_items, self._payloads = engine.broadcast, engine.last_items, engine.payloads
         own_nodes: NodeService = engine.own_nodes
         self.kernel.services.provide(NodeService, own_nodes)
@@ -81,12 +83,16 @@ class Pubsub(Component[ComponentConfig]):
     @iq_get(NS.PUBSUB, "pubsub", at=ACCOUNT, who=Who.ANYONE)
     def get(self, request: IqRequest) -> Element | Later | None:
         """Items, or what the asker has to do with the nodes (§5.6, §5.7, §6.5)."""
-        return self._engine.get(request)
+        wanted = request.payload.find("items")
+        shown = None if wanted is None else self._views.answer(request, wanted)
+        return shown or self._engine.get(request)
 
     @iq_set(NS.PUBSUB, "pubsub", at=ACCOUNT, who=Who.ANYONE)
-    def set(self, request: IqRequest) -> Element | None:
+    def set(self, request: IqRequest) -> Element | Later | None:
         """Publish, retract, create, subscribe, unsubscribe."""
-        return self._engine.set(request)
+        publish = request.payload.find("publish")
+        shown = None if publish is None else self._views.answer(request, publish)
+        return shown or self._engine.set(request)
 
     @iq_get(NS.PUBSUB_OWNER, "pubsub", at=ACCOUNT, who=Who.ANYONE)
     def owner_get(self, request: IqRequest) -> Element | None:

@@ -21,6 +21,7 @@ from xmppchat.components.pubsub.portable import metadata
 from xmppchat.components.pubsub.publishing import Publishing
 from xmppchat.components.pubsub.room import Room
 from xmppchat.components.pubsub.subscribing import Subscribing
+from xmppchat.components.pubsub.views import Views
 from xmppchat.core.account import Account
 from xmppchat.core.component import IqRequest, Later
 from xmppchat.core.kernel import Kernel
@@ -42,7 +43,7 @@ _MISSING: Final = {"options": "subscription-options", "default": "retrieve-defau
 class Engine:
     """The parts put together."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, views: Views) -> None:
         self._kernel = kernel
         self.payloads = Payloads(kernel.reader)
         self.broadcast = broadcast = Broadcast(kernel)
@@ -52,7 +53,9 @@ class Engine:
         publishing = Publishing(kernel, broadcast, self.payloads, room, factory)
         self._ownership = ownership = Ownership(kernel, broadcast, last_items, room, factory)
         self._subscribing = subscribing = Subscribing(broadcast, last_items, room)
-        self.own_nodes = OwnNodes(kernel, self.payloads, room, factory, publishing, ownership)
+        self.own_nodes = OwnNodes(
+            kernel, self.payloads, broadcast, room, factory, publishing, ownership, views
+        )
         self._gets: dict[str, Handler] = {
             "subscriptions": subscribing.subscriptions, "affiliations": subscribing.affiliations,
         }

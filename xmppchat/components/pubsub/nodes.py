@@ -1,6 +1,6 @@
 """Nodes of an account in memory, and the writes that change them: all SQL of the package but that of reading items.
 
-A pubsub service of its own address is an account here, too (ADR 20): one whose JID has no localpart, so that nobody is
+A pubsub service of its own address is an account here, too (ADR 21): one whose JID has no localpart, so that nobody is
 the owner of all its nodes. What decisions need is in memory while the account is: configurations, ids of items with
 their sizes, who has to do with a node. Payloads are in the database alone. All of it is one query when an account is
 loaded.

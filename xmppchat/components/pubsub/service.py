@@ -1,5 +1,5 @@
 """Pubsub services at addresses of their own (XEP-0060), such as ``pubsub.chat.example``: the engine that accounts have,
-at an address that is a domain (ADR 20). Who makes a node owns it, and owners may make others owners.
+at an address that is a domain (ADR 21). Who makes a node owns it, and owners may make others owners.
 
 Example::
 

@@ -29,9 +29,12 @@ from xmppchat.core.services.contacts import (
 from xmppchat.core.services.contents import (
     ArchivedMessage,
     ArchiveService,
+    ChatSettingsService,
+    ContentView,
     Conversation,
     NodeDescription,
     NodeService,
+    PrivateXmlService,
 )
 from xmppchat.core.services.server import (
     DiscoService,
@@ -60,9 +63,9 @@ class Services:
 
 
 __all__ = [
-    "AccountService", "ArchiveService", "ArchivedMessage", "BlockingService", "CapsService", "Conversation",
-    "DeviceService", "DiscoService", "Invitation", "InvitationService", "LoggedIn", "NodeDescription",
-    "NodeService", "PresenceService",
-    "PushService", "Reader", "Registration", "RegistrationService", "ReloadService", "ResumptionService",
-    "RosterItem", "RosterService", "Services", "SubscriptionService", "Successor",
+    "AccountService", "ArchiveService", "ArchivedMessage", "BlockingService", "CapsService", "ChatSettingsService",
+    "ContentView", "Conversation", "DeviceService", "DiscoService", "Invitation", "InvitationService", "LoggedIn",
+    "NodeDescription", "NodeService", "PresenceService", "PrivateXmlService", "PushService", "Reader", "Registration",
+    "RegistrationService", "ReloadService", "ResumptionService", "RosterItem", "RosterService", "Services",
+    "SubscriptionService", "Successor",
 ]  # fmt: skip
