@@ -57,6 +57,8 @@ class Pubsub(Component[ComponentConfig]):
     )
     features = (
         Feature(NS.PUBSUB, at=ACCOUNT), *(Feature(f"{NS.PUBSUB}#{name}", at=ACCOUNT) for name in FEATURES),
+        # profanity looks for it here, and publishes keys for contacts only where it is not.
+        Feature(f"{NS.PUBSUB}#publish-options"),
     )  # fmt: skip
     identities = (Identity("pubsub", "pep", at=ACCOUNT),)
     provides = (NodeService, Engine)
