@@ -10,6 +10,7 @@ from xmppchat.components.administration import Administration
 from xmppchat.components.archive import Archive, ArchivePreferences
 from xmppchat.components.audit import Audit
 from xmppchat.components.blocking import Blocking
+from xmppchat.components.bots import Bots
 from xmppchat.components.caps import Caps
 from xmppchat.components.carbons import Carbons
 from xmppchat.components.contact_addresses import ContactAddresses
@@ -39,8 +40,8 @@ from xmppchat.core.component import Component
 
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
-    Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Caps, Carbons, ContactAddresses, Csi,
-    Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline, Operations, Ping, Presence,
-    PrivateXml, Pubsub, Push, Register, Roster, ServiceAdministration, Strangers, StreamLimits, StreamManagement,
-    Subscriptions, Users, Vcard, Version,
+    Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Bots, Caps, Carbons,
+    ContactAddresses, Csi, Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline,
+    Operations, Ping, Presence, PrivateXml, Pubsub, Push, Register, Roster, ServiceAdministration, Strangers,
+    StreamLimits, StreamManagement, Subscriptions, Users, Vcard, Version,
 )

@@ -86,7 +86,13 @@ class Disco(Component[DiscoConfig]):
     def info(self, request: IqRequest) -> Element:
         """Identities and features. To a stranger an account looks as one that is not there (XEP-0030 §8)."""
         node = request.payload.get("node")
-        return self._node(request, node) if node else self.description(_at(request), request.domain)
+        if node:
+            return self._node(request, node)
+        description = self.description(_at(request), request.domain)
+        if request.account is None:
+            return description
+        own = [child for component in self.kernel.components for child in component.disco_account(request)]
+        return description.replace(children=[*own, *description.children]) if own else description
 
     def description(self, at: At, domain: str) -> Element:
         """See :class:`DiscoService`."""

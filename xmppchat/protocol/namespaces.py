@@ -87,10 +87,15 @@ class NS:
     PREAUTH: Final = "urn:xmpp:pars:0"  # 0379
     ENCRYPTION: Final = "urn:xmpp:eme:0"  # 0380
     OMEMO_AXOLOTL: Final = "eu.siacs.conversations.axolotl"  # 0384
+    OMEMO_AXOLOTL_DEVICES: Final = "eu.siacs.conversations.axolotl.devicelist"  # 0384, before 0.4
+    OMEMO_AXOLOTL_BUNDLES: Final = "eu.siacs.conversations.axolotl.bundles"  # 0384, before 0.4: ":" and a device's id
     OMEMO: Final = "urn:xmpp:omemo:2"  # 0384
+    OMEMO_DEVICES: Final = "urn:xmpp:omemo:2:devices"  # 0384
+    OMEMO_BUNDLES: Final = "urn:xmpp:omemo:2:bundles"  # 0384
     BIND_2: Final = "urn:xmpp:bind:0"  # 0386
     SASL_2: Final = "urn:xmpp:sasl:2"  # 0388
     INVITE: Final = "urn:xmpp:invite"  # 0401
+    SCE: Final = "urn:xmpp:sce:1"  # 0420
     OCCUPANT_ID: Final = "urn:xmpp:occupant-id:0"  # 0421
     FASTEN: Final = "urn:xmpp:fasten:0"  # 0422
     RETRACT: Final = "urn:xmpp:message-retract:1"  # 0424

@@ -309,6 +309,24 @@ pubsub_entities = Table(
     sqlite_with_rowid=False,
 )
 
+#: Accounts that are bots: the server reads and writes in their name, and holds the key of their device.
+bots = Table(
+    "bots", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: What the devices of bots know (XEP-0384): keys, sessions, trust, by name. `value` is encrypted with a key that is not
+#: in the database.
+omemo_values = Table(
+    "omemo_values", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("value", Blob, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 #: Random values that the server made for itself, by what they are for.
 secrets = Table(
     "secrets", metadata,
@@ -360,5 +378,6 @@ read_marks = Table(
 TABLES = (
     accounts, tombstones, credentials, imported_passwords, roster_items, offline_messages, blocked, abuse_reports,
     private_xml, vcards, invitations, invitation_uses, audit_log, managed_streams, devices, fast_tokens,
-    push_registrations, pubsub_nodes, pubsub_items, pubsub_entities, secrets, archive, archive_preferences, read_marks,
+    push_registrations, pubsub_nodes, pubsub_items, pubsub_entities, bots, omemo_values, secrets, archive,
+    archive_preferences, read_marks,
 )
