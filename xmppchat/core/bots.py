@@ -6,8 +6,12 @@ A component hears of what is written to them with ``@on(events.BotMessage)`` and
 
     @on(events.BotMessage)
     def answer(self, event: events.BotMessage) -> None:
-        answering = self._bots.send(event.bot.jid, event.sender, event.body, encrypt=bool(event.encryption))
-        self.kernel.tasks.spawn(answering, name="echo")
+        self.kernel.tasks.spawn(self._repeat(event), name="echo")
+
+    async def _repeat(self, event: events.BotMessage) -> None:
+        await self._bots.send(event.bot.jid, event.sender, event.body, encrypt=bool(event.encryption))
+
+docs/admin/bots.md has it whole.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ class Bots(Component[BotsConfig]):
     @stage(Stage.SCREEN, INBOUND, kinds=("message",))
     def screen(self, passage: Passage) -> Refuse | None:
         """Who writes more than a bot can read is told so, before anything is stored."""
-        bot = self._bots.get(passage.account.jid.bare)
+        bot = self._bots.get(passage.account.jid.bare) if self._bots else None
         if bot is None or not bot.is_full or passage.stanza.type == "error":
             return PASS
         error = ResourceConstraint("this bot has too much to read at the moment; try again later")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
-from omemo import Backend, DeviceInformation, NoEligibleDevices, OMEMOException
+from omemo import Backend, DeviceInformation, Message, NoEligibleDevices, NoSession, OMEMOException
 from twomemo import Twomemo
 
 from xmppchat.components.bots import envelope, manager, wire
@@ -35,7 +35,7 @@ from xmppchat.components.bots.thread import LoopThread
 from xmppchat.components.bots.vault import Sealed, Vault
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element, text_element
-from xmppchat.protocol.errors import NotAcceptable, ServiceUnavailable
+from xmppchat.protocol.errors import NotAcceptable, ServiceUnavailable, StanzaError
 from xmppchat.protocol.namespaces import NS
 
 log = structlog.get_logger(__name__)
@@ -135,6 +135,7 @@ class OmemoDevice:
             plain = {NS.OMEMO: envelope.wrap(body, self._own, to, now), NS.OMEMO_AXOLOTL: body.encode()}
             try:
                 # Who does not show its presence tells nothing of new devices (XEP-0384 §5.2).
+                self._manager.listed.clear()
                 await self._manager.refresh_device_lists(to.bare)
                 order = await self._order(to.bare)
                 messages, errors = await self._manager.encrypt(frozenset({to.bare}), plain, order)
@@ -142,10 +143,17 @@ class OmemoDevice:
                 raise NotAcceptable(await self._nobody(to.bare)) from None
             except OMEMOException as error:
                 raise NotAcceptable(f"nothing was sent: {_reason(error)}") from error
-            keys = [key for made in messages for key, _ in made.keys if key.bare_jid == to.bare]
-            left_out = {one.device_id: _reason(one.exception) for one in errors if one.bare_jid == to.bare}
+            readers = {key.device_id for made in messages for key, _ in made.keys if key.bare_jid == to.bare}
+            left_out = await self._left_out(to.bare, readers)
+            left_out |= {one.device_id: _reason(one.exception) for one in errors if one.bare_jid == to.bare}
             made = sorted(messages, key=lambda one: NAMESPACES.index(one.namespace))
-            return Encrypted(_payload(made), tuple(one.namespace for one in made), len(keys), left_out)
+            return Encrypted(_payload(made), tuple(one.namespace for one in made), len(readers), left_out)
+
+    async def _left_out(self, contact: str, readers: set[int]) -> dict[int, str]:
+        """Why devices in the lists of `contact` are not among the `readers`."""
+        known = {one.device_id for one in await self._manager.get_device_information(contact)}
+        reasons = {True: "it is not trusted", False: "its keys cannot be had"}
+        return {number: reasons[number in known] for number in self._manager.listed - readers}
 
     async def _order(self, contact: str) -> list[str]:
         """Namespaces, first the one that all devices of both sides understand, if there is one."""
@@ -192,9 +200,26 @@ class OmemoDevice:
                 body = "" if plain is None else self._body(plain, element.namespace, sender, sent_at)
             except (wire.Malformed, envelope.Forged, UnicodeDecodeError) as error:
                 raise Unreadable(str(error)) from error
+            except NoSession:
+                await self._begin_anew(device, element.namespace)
+                raise Unreadable("the bot does not remember this conversation; it has begun another") from None
             except OMEMOException as error:
                 raise Unreadable(_reason(error)) from error
             return Decrypted(body, element.namespace, device.trust_level_name == TRUSTED)
+
+    async def _begin_anew(self, device: DeviceInformation, namespace: str) -> None:
+        """Send the keys of another session, so that what comes next can be read (XEP-0384 §6)."""
+        backend = next(one for one in self._backends if one.namespace == namespace)
+        try:
+            content, material = await backend.encrypt_empty()
+            bundle = await self._manager.bundle_of(device, namespace)
+            session, key = await backend.build_session_active(device.bare_jid, device.device_id, bundle, material)
+            keys = frozenset({(key, session.key_exchange)})
+            message = Message(namespace, self._own.bare, self.device_id, content, keys)
+            await self._manager.link.send(device.bare_jid, wire.message_element(message))
+            await backend.store_session(session)
+        except (OMEMOException, StanzaError) as error:
+            raise Unreadable(f"the bot does not remember this conversation, nor begin another: {error}") from error
 
     def _body(self, plain: bytes, namespace: str, sender: JID, sent_at: int) -> str:
         if namespace == NS.OMEMO:

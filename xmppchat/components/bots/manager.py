@@ -163,9 +163,18 @@ class Manager(SessionManager):
 
     link: ClassVar[Link]
 
+    def __init__(self) -> None:
+        super().__init__()
+        #: Ids of devices in the lists that were asked for since somebody cleared this.
+        self.listed: set[int] = set()
+
     async def publish(self, bundle: Bundle) -> None:
         """Publish the bundle of the own device. Raises :class:`BundleUploadFailed`."""
         await self._upload_bundle(bundle)
+
+    async def bundle_of(self, device: DeviceInformation, namespace: str) -> Bundle:
+        """The bundle of a device. Raises :class:`BundleDownloadFailed`, :class:`BundleNotFound`."""
+        return await self._download_bundle(namespace, device.bare_jid, device.device_id)
 
     async def _upload_bundle(self, bundle: Bundle) -> None:  # type: ignore[override]
         node, item_id = bundle_place(bundle.namespace, bundle.device_id)
@@ -209,7 +218,9 @@ class Manager(SessionManager):
         except (Refused, StanzaError) as error:
             raise DeviceListDownloadFailed(str(error)) from error
         try:
-            return {} if element is None else wire.devices(element, namespace)
+            found: DeviceList = {} if element is None else wire.devices(element, namespace)
+            self.listed.update(found)
+            return found
         except wire.Malformed as error:
             log.info("a list of devices is of no use", owner=bare_jid, reason=str(error))
             return {}
