@@ -42,10 +42,10 @@ from xmppchat.core.component import (
 )
 from xmppchat.core.pipeline import PASS, Passage, Refuse
 from xmppchat.core.services import RosterService
-from xmppchat.core.turn import Turn
+from xmppchat.core.unsaved import Unsaved
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.errors import ServiceUnavailable, StanzaError
+from xmppchat.protocol.errors import ServiceUnavailable
 from xmppchat.protocol.namespaces import NS
 from xmppchat.storage import schema
 from xmppchat.storage.batches import last_wins
@@ -56,7 +56,6 @@ log = structlog.get_logger(__name__)
 MAX_STATUS = 1_000
 #: How often it is written down who has gone, s; sooner where there are so many.
 SAVE_SECONDS = 10.0
-MAX_UNSAVED = 5_000
 
 
 class Seen:
@@ -88,6 +87,10 @@ _UPDATE = last_wins(
 )
 
 
+def _row(account: int, seen: Seen) -> dict[str, Any]:
+    return {"account": account, "new_seen_at": seen.at, "new_seen_status": seen.status}
+
+
 class LastActivity(Component[ComponentConfig]):
     """Answers ``jabber:iq:last`` for the server and for accounts."""
 
@@ -101,15 +104,11 @@ class LastActivity(Component[ComponentConfig]):
         """The clock of the uptime starts here."""
         self._roster = self.kernel.services.get(RosterService)
         self._started = self.kernel.clock.monotonic()
-        self._unsaved: dict[int, Seen] = {}  # by the id of the account
+        self._unsaved: Unsaved[Seen] = Unsaved(self.kernel, _UPDATE, _row, what="when accounts were last seen")
 
     async def stop(self) -> None:
         """Write down who was there until now."""
-        turn = self._unsaved_turn()
-        try:
-            await self.kernel.settled(turn)
-        except StanzaError as error:
-            log.warning("when accounts were last seen could not be stored", reason=error.text)
+        await self._unsaved.settle()
 
     @iq_get(NS.LAST_ACTIVITY, "query", at=SERVER)
     def uptime(self, request: IqRequest) -> Element:
@@ -139,21 +138,12 @@ class LastActivity(Component[ComponentConfig]):
         seen = account[SEEN]
         seen.at = self.kernel.clock.now()
         seen.status = status.text[:MAX_STATUS] if status is not None else ""
-        self._unsaved[account.id] = seen
-        if len(self._unsaved) >= MAX_UNSAVED:
-            self._unsaved_turn().commit()
+        self._unsaved.put(account.id, seen)
 
     @every(SAVE_SECONDS)
     async def save(self) -> None:
         """Write down who has gone since the last time: one transaction for all, and none for each good-bye."""
-        self._unsaved_turn().commit()
-
-    def _unsaved_turn(self) -> Turn:
-        unsaved, self._unsaved = self._unsaved, {}
-        turn = self.kernel.new_turn()
-        for account, seen in unsaved.items():
-            turn.write(None, _UPDATE, {"account": account, "new_seen_at": seen.at, "new_seen_status": seen.status})
-        return turn
+        self._unsaved.save()
 
     @stage(Stage.SCREEN, INBOUND, kinds=("iq",))
     def screen(self, passage: Passage) -> Refuse | None:

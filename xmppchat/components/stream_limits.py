@@ -24,7 +24,7 @@ class StreamLimits(Component[ComponentConfig]):
     def _announce(self, stream: Stream) -> Element:
         limits = self.kernel.limits
         # Between login and binding it is still the smaller one; the one request that fits there is small.
-        is_trusted = Fact.AUTHENTICATED in stream.facts
+        is_trusted = bool(stream.facts & Fact.AUTHENTICATED)
         size = limits.stanza_bytes if is_trusted else limits.untrusted_stanza_bytes
         children = [text_element("max-bytes", NS.STREAM_LIMITS, str(size))]
         if is_trusted and limits.idle_seconds:

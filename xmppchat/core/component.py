@@ -156,7 +156,8 @@ class Component(Generic[ConfigT]):
     """Base of all components. Everything but `name` is optional.
 
     `provides` and `requires` are Protocols of :mod:`xmppchat.core.services` (or a third party's): a component that
-    provides one is that service; one that requires it finds it in ``kernel.services`` from :meth:`setup` on.
+    provides one is that service, unless it puts another object into ``kernel.services`` in its :meth:`setup`; one that
+    requires it finds it there from :meth:`setup` on.
     """
 
     name: ClassVar[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from xmppchat.core.session import Session
     from xmppchat.core.turn import Turn
     from xmppchat.jid import JID
+    from xmppchat.protocol.element import Element
     from xmppchat.protocol.stanza import Stanza
 
 
@@ -195,7 +196,7 @@ class BotMessage:
     """Somebody wrote to a bot: `sender` (a full JID) said `body` to the account `bot`, in a message with this `id`.
 
     `encryption` is the namespace by which it was encrypted, "" for not at all. `is_verified`: the admin says that the
-    device it was written on is the sender's. :class:`~xmppchat.core.bots.BotService` answers.
+    device it was written on is the sender's. :class:`~xmppchat.core.services.BotService` answers.
     """
 
     bot: Account
@@ -204,3 +205,26 @@ class BotMessage:
     id: str
     encryption: str = ""
     is_verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPublished:
+    """An item was published to a node of an account (XEP-0060 §7.1); `is_ours`: by a component, not by a client."""
+
+    account: Account
+    node: str
+    item_id: str
+    payload: Element
+    turn: Turn
+    is_ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsRemoved:
+    """Items of a node were retracted or purged, or went with it; not told: those that made room for newer ones."""
+
+    account: Account
+    node: str
+    item_ids: Sequence[str]
+    turn: Turn
+    is_ours: bool = False

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
+_VERSION_AND_RANDOM = 2 + 32
 _HANDSHAKE_RECORD = 22
 _CLIENT_HELLO = 1
 _RECORD_HEADER = 5
@@ -166,19 +168,20 @@ class _Cursor:
 
 def _parse(body: bytes) -> ClientHello:
     """The body of a ClientHello (RFC 8446 §4.1.2, RFC 5246 §7.4.1.2)."""
-    cursor = _Cursor(body)
-    cursor.take(2 + 32)  # legacy_version, random
-    cursor.vector(1)  # legacy_session_id
-    cursor.vector(2)  # cipher_suites
-    cursor.vector(1)  # legacy_compression_methods
-    if not cursor:
+    position = _VERSION_AND_RANDOM
+    for length_size in (1, 2, 1):  # legacy_session_id, cipher_suites, legacy_compression_methods
+        start = position + length_size
+        position = start + int.from_bytes(body[position:start], "big")
+    if position > len(body):
+        raise BadHello(_TOO_SHORT)
+    if position == len(body):
         return ClientHello()
-    found = _extensions(cursor.vector(2))
+    found = _extensions(_Cursor(body[position:]).vector(2))
     return ClientHello(
         _server_name(found[_SERVER_NAME]) if _SERVER_NAME in found else None,
         _protocols(found[_ALPN]) if _ALPN in found else None,
         _EXTENDED_MASTER_SECRET in found,
-        _wants_finite_field(_groups(found.get(_SUPPORTED_GROUPS)), _shares(found.get(_KEY_SHARE))),
+        _wants_finite_field(found.get(_SUPPORTED_GROUPS), found.get(_KEY_SHARE)),
     )
 
 
@@ -201,6 +204,11 @@ def _extensions(block: bytes) -> dict[int, bytes]:
     return found
 
 
+#: Clients of one kind say the same of a host.
+_remembered = lru_cache(maxsize=64)
+
+
+@_remembered
 def _server_name(content: bytes) -> str | None:
     names = _Cursor(_Cursor(content).vector(2))
     while names:
@@ -212,6 +220,7 @@ def _server_name(content: bytes) -> str | None:
     return None
 
 
+@_remembered
 def _protocols(content: bytes) -> tuple[bytes, ...]:
     names = _Cursor(_Cursor(content).vector(2))
     protocols = []
@@ -220,28 +229,28 @@ def _protocols(content: bytes) -> tuple[bytes, ...]:
     return tuple(protocols)
 
 
-def _groups(content: bytes | None) -> Sequence[int]:
-    groups = _Cursor(content).vector(2) if content is not None else b""
+@_remembered
+def _groups(content: bytes) -> frozenset[int]:
+    groups = _Cursor(content).vector(2)
     if len(groups) % 2:
         raise BadHello(_TOO_SHORT)
-    return struct.unpack(f">{len(groups) // 2}H", groups)
+    return frozenset(struct.unpack(f">{len(groups) // 2}H", groups))
 
 
-def _shares(content: bytes | None) -> list[int]:
+def _shares(content: bytes) -> Iterator[int]:
     """The groups of the key shares (RFC 8446 §4.2.8), as the client ordered them."""
-    shares = _Cursor(_Cursor(content).vector(2) if content is not None else b"")
-    found = []
+    shares = _Cursor(_Cursor(content).vector(2))
     while shares:
-        found.append(shares.number(2))
+        yield shares.number(2)
         shares.vector(2)
-    return found
 
 
-def _wants_finite_field(groups: Sequence[int], shares: Sequence[int]) -> bool:
+def _wants_finite_field(groups: bytes | None, shares: bytes | None) -> bool:
     """OpenSSL takes the first share of a group it knows; without one it asks for a curve if it can."""
-    for group in shares:
+    for group in _shares(shares) if shares is not None else ():
         if group in _ELLIPTIC:
             return False
         if group in _FINITE_FIELD:
             return True
-    return any(group in _FINITE_FIELD for group in groups) and not _ELLIPTIC.intersection(groups)
+    found = _groups(groups) if groups is not None else frozenset()
+    return not found.isdisjoint(_FINITE_FIELD) and found.isdisjoint(_ELLIPTIC)

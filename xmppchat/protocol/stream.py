@@ -63,7 +63,7 @@ class Stream(StreamEngine):
         self._is_sasl2 = False  # the last exchange was begun by <authenticate/>
         self._success: tuple[JID, bytes | None] | None = None  # of SASL2: proved, and not yet told
         self._results: list[Element] = []  # of inline requests, for <success/>
-        self.facts = Fact.SECURE if secure else Fact.NONE
+        self.facts: int = Fact.SECURE if secure else Fact.NONE
         self.channel_bindings: Mapping[str, bytes] = channel_bindings or {}
         self.domain = ""  # bound by the first header, for good (reliability.md V-06)
         self.lang = ""  # of the client's header
@@ -89,10 +89,10 @@ class Stream(StreamEngine):
         if problem is not None:
             raise problem
         self._output.append(self._features())
-        if Fact.AUTHENTICATED in self.facts:
+        if self.facts & Fact.AUTHENTICATED:
             self.phase = Phase.AUTHENTICATED
         else:
-            self.phase = Phase.SECURE if Fact.SECURE in self.facts else Phase.PLAIN
+            self.phase = Phase.SECURE if self.facts & Fact.SECURE else Phase.PLAIN
 
     def _features(self) -> str:
         key = (self.domain, self.facts, tuple(self.channel_bindings), self._settings.upgrades())

@@ -6,10 +6,9 @@ establishes a fact. A component adds one with :attr:`Component.stream_features`.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from xmppchat.protocol.element import Element, text_element
 from xmppchat.protocol.namespaces import NS
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
     from xmppchat.protocol.stream import Stream
 
 
-class Fact(enum.Flag):
-    """What is established on a stream."""
+class Fact:
+    """What is established on a stream: bits of an int. (An `enum.Flag` is asked a dozen times in each login.)"""
 
-    NONE = 0
-    SECURE = enum.auto()  # TLS, or a transport that has it underneath
-    AUTHENTICATED = enum.auto()
-    BOUND = enum.auto()
-    MANAGED = enum.auto()  # stream management was enabled together with the resource (XEP-0198 §9.1)
+    NONE: Final = 0
+    SECURE: Final = 1  # TLS, or a transport that has it underneath
+    AUTHENTICATED: Final = 2
+    BOUND: Final = 4
+    MANAGED: Final = 8  # stream management was enabled together with the resource (XEP-0198 §9.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +37,10 @@ class StreamFeature:
 
     name: str
     build: Callable[[Stream], Element | None]
-    needs: Fact = Fact.NONE
-    forbids: Fact = Fact.NONE
+    needs: int = Fact.NONE
+    forbids: int = Fact.NONE
 
-    def is_offered(self, facts: Fact) -> bool:
+    def is_offered(self, facts: int) -> bool:
         """Whether it may be negotiated once `facts` are established."""
         return (facts & self.needs) == self.needs and not (facts & self.forbids)
 
@@ -94,7 +93,7 @@ CORE_FEATURES: tuple[StreamFeature, ...] = (
 )
 
 
-def build_features(stream: Stream, features: Iterable[StreamFeature], facts: Fact) -> Element:
+def build_features(stream: Stream, features: Iterable[StreamFeature], facts: int) -> Element:
     """``<stream:features/>`` for a stream on which `facts` hold."""
     built = (feature.build(stream) for feature in features if feature.is_offered(facts))
     return Element("features", NS.STREAM, None, [element for element in built if element is not None])

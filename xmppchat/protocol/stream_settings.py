@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from xmppchat.protocol.stream_features import CORE_FEATURES, Fact, StreamFeature
+from xmppchat.protocol.stream_features import CORE_FEATURES, StreamFeature
 from xmppchat.protocol.xmlreader import TRUSTED, UNTRUSTED, ReaderLimits
 
 
@@ -25,4 +25,4 @@ class StreamSettings:
     nonzas: Collection[tuple[str, str]] = ()  # (namespace, name) of what may come between stanzas
     untrusted_total: int = 65_536  # bytes before authentication (reliability.md, limit 3)
     #: ``<stream:features/>`` as text, by what it depends on (see :class:`StreamFeature`): a few entries.
-    built_features: dict[tuple[str, Fact, tuple[str, ...], tuple[str, ...]], str] = field(default_factory=dict)
+    built_features: dict[tuple[str, int, tuple[str, ...], tuple[str, ...]], str] = field(default_factory=dict)

@@ -14,10 +14,10 @@ from xmppchat.components.bots.session import BotSession
 from xmppchat.components.bots.vault import Sealed
 from xmppchat.core import events
 from xmppchat.core.account import Account
-from xmppchat.core.bots import Sent
 from xmppchat.core.commands import NOT_TEXT
 from xmppchat.core.commit_gate import StorageUnavailable
 from xmppchat.core.kernel import Kernel
+from xmppchat.core.services import SentMessage
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element, text_element
 from xmppchat.protocol.errors import NotAcceptable, ServiceUnavailable, StanzaError
@@ -131,18 +131,18 @@ class Bot:
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    async def send(self, to: JID, body: str, *, encrypt: bool) -> Sent:
-        """See :class:`~xmppchat.core.bots.BotService`."""
+    async def send(self, to: JID, body: str, *, encrypt: bool) -> SentMessage:
+        """See :class:`~xmppchat.core.services.BotService`."""
         if not body.strip() or len(body) > MAX_BODY or NOT_TEXT.search(body):
             raise NotAcceptable(f"a message has 1 to {MAX_BODY} characters, and no control characters")
         session = await self.connect(is_available=False)
         if not encrypt:
-            return Sent(await session.say(to, [text_element("body", NS.CLIENT, body)]))
+            return SentMessage(await session.say(to, [text_element("body", NS.CLIENT, body)]))
         if self.device is None:
             raise NotAcceptable(f"nothing was sent: {MISSING}")
         encrypted = await self.device.encrypt(to.to_bare(), body, self._kernel.clock.now())
         id = await session.say(to, encrypted.children)
-        return Sent(id, encrypted.namespaces, encrypted.devices, encrypted.left_out)
+        return SentMessage(id, encrypted.namespaces, encrypted.devices, encrypted.left_out)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ from xmppchat.components.bots.store import Values
 from xmppchat.components.bots.thread import LoopThread
 from xmppchat.components.bots.vault import FILE, Vault, read_or_make
 from xmppchat.core import events
-from xmppchat.core.bots import BotService, Sent
 from xmppchat.core.callers import Caller
 from xmppchat.core.commands import CommandError, Parameter
 from xmppchat.core.component import (
@@ -38,7 +37,7 @@ from xmppchat.core.key_file import MIN_CHARACTERS
 from xmppchat.core.pipeline import PASS, Passage, Refuse
 from xmppchat.core.runtime import timestamp
 from xmppchat.core.secret import Secret
-from xmppchat.core.services import AccountService, RosterService
+from xmppchat.core.services import AccountService, BotService, RosterService, SentMessage
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import ItemNotFound, ResourceConstraint, StanzaError
@@ -221,7 +220,7 @@ class Bots(Component[BotsConfig]):
         """See :class:`BotService`."""
         return jid.bare in self._bots
 
-    async def send(self, bot: JID, to: JID, body: str, *, encrypt: bool = False) -> Sent:
+    async def send(self, bot: JID, to: JID, body: str, *, encrypt: bool = False) -> SentMessage:
         """See :class:`BotService`."""
         return await self._bot(bot).send(to, body, encrypt=encrypt)
 

@@ -23,7 +23,7 @@ _PACKAGES: Final = frozenset({"omemo", "oldmemo", "twomemo", "doubleratchet", "x
 
 @dataclass(frozen=True, slots=True)
 class Encrypted:
-    """A message that is ready to be sent: its payload, and what :class:`~xmppchat.core.bots.Sent` tells of it."""
+    """A message that is ready to be sent: its payload, and what :class:`SentMessage` of the services tells of it."""
 
     children: Sequence[Element]
     namespaces: tuple[str, ...]

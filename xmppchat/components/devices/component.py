@@ -35,6 +35,7 @@ from xmppchat.core.secret import Secret
 from xmppchat.core.services import DeviceService, LoggedIn
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
+from xmppchat.core.unsaved import Unsaved
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element, text_element
 from xmppchat.protocol.errors import (
@@ -42,7 +43,6 @@ from xmppchat.protocol.errors import (
     ItemNotFound,
     NotAuthorized,
     ServiceUnavailable,
-    StanzaError,
     StreamNotAuthorized,
 )
 from xmppchat.protocol.namespaces import NS
@@ -55,7 +55,6 @@ log = structlog.get_logger(__name__)
 
 #: How often it is written down who was seen, s; sooner where there are so many.
 SAVE_SECONDS = 60.0
-MAX_UNSAVED = 5_000
 #: Devices that are forgotten in one go, at most.
 _PAGE = 500
 
@@ -111,7 +110,7 @@ class Devices(Component[DevicesConfig]):
     def setup(self) -> None:
         """Nobody was seen yet."""
         self._key: TokenKey
-        self._unsaved: dict[int, int] = {}  # when devices were last seen, by id
+        self._unsaved: Unsaved[int] = Unsaved(self.kernel, store.SEEN, store.seen, what="when devices were last seen")
 
     async def start(self) -> None:
         """Read the key, or make it; new ids are above those there are."""
@@ -124,11 +123,7 @@ class Devices(Component[DevicesConfig]):
 
     async def stop(self) -> None:
         """Write down who was here until now."""
-        turn = self._unsaved_turn()
-        try:
-            await self.kernel.settled(turn)
-        except StanzaError as error:
-            log.warning("when devices were last seen could not be stored", reason=error.text)
+        await self._unsaved.settle()
 
     # --- DeviceService: tokens of who logs in ---------------------------------------------------------------------
 
@@ -230,21 +225,13 @@ class Devices(Component[DevicesConfig]):
 
     def _seen(self, device: Device) -> None:
         """It is here now; that is written down with that of others, as no login waits for it."""
-        device.last_seen = self._unsaved[device.id] = self.kernel.clock.now()
-        if len(self._unsaved) >= MAX_UNSAVED:
-            self._unsaved_turn().commit()
+        device.last_seen = self.kernel.clock.now()
+        self._unsaved.put(device.id, device.last_seen)
 
     @every(SAVE_SECONDS)
     async def save(self) -> None:
         """Write down who was seen since the last time."""
-        self._unsaved_turn().commit()
-
-    def _unsaved_turn(self) -> Turn:
-        unsaved, self._unsaved = self._unsaved, {}
-        turn = self.kernel.new_turn()
-        for device_id, at in unsaved.items():
-            turn.write(None, store.SEEN, {"of_device": device_id, "at": at})
-        return turn
+        self._unsaved.save()
 
     @on(events.SessionEnded)
     def left(self, event: events.SessionEnded) -> None:

@@ -134,6 +134,11 @@ def hash_of(client_id: str) -> bytes:
 
 # --- devices --------------------------------------------------------------------------------------------------------
 
+def seen(device_id: int, at: int) -> dict[str, int]:
+    """A row of :data:`SEEN`."""
+    return {"of_device": device_id, "at": at}
+
+
 def insert_device(account: Account, device: Device, turn: Turn) -> None:
     """A client that was not known."""
     account[KNOWN][device.client_hash] = device

@@ -11,6 +11,7 @@ from xmppchat.components.pubsub.factory import Factory
 from xmppchat.components.pubsub.faults import no_such_node, node_required, unsupported
 from xmppchat.components.pubsub.last_items import LastItems
 from xmppchat.components.pubsub.nodes import NODES, PENDING, Node
+from xmppchat.components.pubsub.own_nodes import OwnNodes
 from xmppchat.components.pubsub.ownership import Ownership
 from xmppchat.components.pubsub.payloads import Payloads
 from xmppchat.components.pubsub.portable import exported, metadata
@@ -37,7 +38,7 @@ from xmppchat.core.component import (
     stage,
 )
 from xmppchat.core.pipeline import PASS, Discard, Passage
-from xmppchat.core.services import BlockingService, CapsService, RosterService
+from xmppchat.core.services import BlockingService, CapsService, NodeService, RosterService
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import BadRequest
@@ -74,6 +75,7 @@ class Pubsub(Component[ComponentConfig]):
         Feature(NS.PUBSUB, at=ACCOUNT), *(Feature(f"{NS.PUBSUB}#{name}", at=ACCOUNT) for name in FEATURES),
     )  # fmt: skip
     identities = (Identity("pubsub", "pep", at=ACCOUNT),)
+    provides = (NodeService,)
     requires = (BlockingService, CapsService, RosterService)
     account_parts = (NODES,)
 
@@ -87,6 +89,8 @@ class Pubsub(Component[ComponentConfig]):
         publishing = Publishing(kernel, broadcast, self._payloads, factory)
         ownership = Ownership(kernel, broadcast, last_items, factory)
         self._subscribing = subscribing = Subscribing(kernel, broadcast, last_items)
+        own_nodes: NodeService = OwnNodes(kernel, self._payloads, factory, publishing, ownership)
+        kernel.services.provide(NodeService, own_nodes)
         self._gets: dict[str, Handler] = {
             "subscriptions": subscribing.subscriptions, "affiliations": subscribing.affiliations,
         }

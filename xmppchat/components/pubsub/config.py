@@ -194,6 +194,11 @@ def preconditions(element: Element, bounds: Bounds) -> Mapping[str, Any]:
     return values
 
 
+def of_options(options: Mapping[str, str], bounds: Bounds) -> NodeConfig:
+    """The configuration of a node that a component makes, by the names of §17.4.4."""
+    return NodeConfig(**{name: _parse(name, FIELDS[name], (value,), bounds) for name, value in options.items()})
+
+
 def require(config: NodeConfig, wanted: Mapping[str, Any], bounds: Bounds) -> None:
     """Raise :class:`Conflict` (``precondition-not-met``) unless `config` is what is `wanted` of it (§7.1.5)."""
     other = [name for name, value in wanted.items() if not _is_met(name, getattr(config, name), value, bounds)]

@@ -9,6 +9,7 @@ from xmppchat.components.pubsub.factory import Factory
 from xmppchat.components.pubsub.faults import no_such_node, node_required, unsupported
 from xmppchat.components.pubsub.last_items import LastItems
 from xmppchat.components.pubsub.nodes import NODES, Node
+from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.component import IqRequest
 from xmppchat.core.kernel import Kernel
@@ -126,9 +127,11 @@ class Ownership:
         account, node = owned(request, purge)
         if not node.config.persist_items:
             raise unsupported("persistent-items", "the node keeps no items")
+        removed = tuple(node.items)
         self._purge(account, node, request.turn)
         if node.config.notify_retract:
             self._broadcast.notify(account, node, notices.purged(node), request.turn)
+        self._kernel.emit(events.ItemsRemoved(account, node.name, removed, request.turn))
 
     def _purge(self, account: Account, node: Node, turn: Turn) -> None:
         if node.items:
@@ -137,6 +140,12 @@ class Ownership:
     def delete(self, request: IqRequest, delete: Element) -> None:
         """The node with all that is in it."""
         account, node = owned(request, delete)
-        nodes.remove_node(account, node, request.turn)
+        removed = tuple(node.items)
+        self.remove(account, node, request.turn)
+        self._kernel.emit(events.ItemsRemoved(account, node.name, removed, request.turn))
+
+    def remove(self, account: Account, node: Node, turn: Turn) -> None:
+        """The node goes; who is to know is notified."""
+        nodes.remove_node(account, node, turn)
         if node.config.notify_delete:
-            self._broadcast.notify(account, node, notices.deleted(node), request.turn, is_end=True)
+            self._broadcast.notify(account, node, notices.deleted(node), turn, is_end=True)

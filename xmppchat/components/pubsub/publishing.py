@@ -11,6 +11,7 @@ from xmppchat.components.pubsub.factory import MAX_ID, Factory
 from xmppchat.components.pubsub.faults import invalid_payload, no_such_node, node_required, unsupported, with_condition
 from xmppchat.components.pubsub.nodes import NODES, Item, Node, cost
 from xmppchat.components.pubsub.payloads import Payloads
+from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.component import IqRequest
 from xmppchat.core.kernel import Kernel
@@ -56,21 +57,31 @@ class Publishing:
             self._broadcast.notify(account, node, notices.published_nothing(node), request.turn)
             return _answer(node, "")
         item_id = item_id or self._kernel.ids.token()
+        self.put(account, node, item_id, payload, request.sender.bare, request.turn, is_new=is_new)
+        self._kernel.emit(events.ItemPublished(account, node.name, item_id, payload, request.turn))
+        return _answer(node, item_id)
+
+    def put(
+        self, account: Account, node: Node, item_id: str, payload: Element, publisher: str, turn: Turn, *, is_new: bool
+    ) -> None:
+        """An item of `publisher` (a bare JID) for a node that is there, or `is_new`; who is to know is notified.
+
+        Raises a stanza error at a limit; then nothing has changed.
+        """
         xml = Serialised(payload.to_xml())
-        item = Item(self._kernel.ids.sortable(), len(xml.encode()), request.sender.bare)
+        item = Item(self._kernel.ids.sortable(), len(xml.encode()), publisher)
         self._check_size(node.config, item)
         excess = self._excess(account, node, item_id, item) if node.config.persist_items else []
         # Nothing has changed until here, so an error leaves nothing behind.
-        self._begin(account, node, request.turn, is_new=is_new)
+        self._begin(account, node, turn, is_new=is_new)
         for one in excess:
-            nodes.drop_item(account, node, one, request.turn)
+            nodes.drop_item(account, node, one, turn)
         if node.config.persist_items:
             if item_id in node.items:
-                nodes.drop_item(account, node, item_id, request.turn)
-            nodes.put_item(account, node, item_id, item, xml, request.turn)
-            request.turn.effect(self._payloads.put, item.number, xml)
-        self._broadcast.notify(account, node, notices.published(node, item_id, item, xml), request.turn)
-        return _answer(node, item_id)
+                nodes.drop_item(account, node, item_id, turn)
+            nodes.put_item(account, node, item_id, item, xml, turn)
+            turn.effect(self._payloads.put, item.number, xml)
+        self._broadcast.notify(account, node, notices.published(node, item_id, item, xml), turn)
 
     def _begin(self, account: Account, node: Node, turn: Turn, *, is_new: bool) -> None:
         if is_new:
@@ -171,9 +182,14 @@ class Publishing:
             raise unsupported("persistent-items", "the node keeps no items")
         if item is None:
             raise ItemNotFound("there is no such item at the node")
-        nodes.drop_item(account, node, item_id, request.turn)
-        if node.config.notify_retract or retract.get("notify") in _TRUE:
-            self._broadcast.notify(account, node, notices.retracted(node, item_id), request.turn)
+        self.remove(account, node, item_id, request.turn, is_told=retract.get("notify") in _TRUE)
+        self._kernel.emit(events.ItemsRemoved(account, name, (item_id,), request.turn))
+
+    def remove(self, account: Account, node: Node, item_id: str, turn: Turn, *, is_told: bool = False) -> None:
+        """An item that is there goes; with `is_told` who is to know is notified, however the node is configured."""
+        nodes.drop_item(account, node, item_id, turn)
+        if node.config.notify_retract or is_told:
+            self._broadcast.notify(account, node, notices.retracted(node, item_id), turn)
 
 
 def _answer(node: Node, item_id: str) -> Element:

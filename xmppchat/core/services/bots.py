@@ -24,7 +24,7 @@ from xmppchat.jid import JID
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentMessage:
     """What became of a message of a bot's: its `id`; namespaces it was encrypted by, none where it was not; how many
     `devices` of the recipient can read it; and for which it could not be encrypted, with the reason, by their ids.
     """
@@ -41,7 +41,7 @@ class BotService(Protocol):
     def is_bot(self, jid: JID) -> bool:
         """Whether `jid` is the address of a bot."""
 
-    async def send(self, bot: JID, to: JID, body: str, *, encrypt: bool = False) -> Sent:
+    async def send(self, bot: JID, to: JID, body: str, *, encrypt: bool = False) -> SentMessage:
         """Write to `to`; returns when it is on its way, and stored where it is.
 
         With `encrypt` (XEP-0384) it leaves encrypted or not at all. Raises the :class:`StanzaError` that says why it
@@ -49,4 +49,4 @@ class BotService(Protocol):
         """
 
 
-__all__ = ["BotService", "Sent"]
+__all__ = ["BotService", "SentMessage"]

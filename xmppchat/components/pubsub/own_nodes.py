@@ -1,0 +1,85 @@
+"""What other components do with the nodes of accounts, in the name of their owners (`NodeService`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from xmppchat.components.pubsub import config
+from xmppchat.components.pubsub.factory import Factory
+from xmppchat.components.pubsub.nodes import NODES, Node
+from xmppchat.components.pubsub.ownership import Ownership
+from xmppchat.components.pubsub.payloads import Payloads
+from xmppchat.components.pubsub.publishing import Publishing
+from xmppchat.core import events
+from xmppchat.core.account import Account
+from xmppchat.core.kernel import Kernel
+from xmppchat.core.runtime import time_of
+from xmppchat.core.services import NodeDescription
+from xmppchat.core.turn import Turn
+from xmppchat.protocol.element import Element
+from xmppchat.protocol.xmlreader import parse_stored
+
+
+class OwnNodes:
+    """Implements :class:`~xmppchat.core.services.NodeService`, which says what each does."""
+
+    def __init__(
+        self, kernel: Kernel, payloads: Payloads, factory: Factory, publishing: Publishing, ownership: Ownership
+    ) -> None:
+        self._kernel = kernel
+        self._payloads = payloads
+        self._factory = factory
+        self._publishing = publishing
+        self._ownership = ownership
+
+    def describe(self, account: Account) -> Sequence[NodeDescription]:
+        """See the protocol."""
+        return [_described(node) for node in account[NODES].values()]
+
+    def describe_node(self, account: Account, node: str) -> NodeDescription | None:
+        """See the protocol."""
+        found = account[NODES].get(node)
+        return None if found is None else _described(found)
+
+    async def read(self, account: Account, node: str, ids: Collection[str] | None = None) -> Mapping[str, Element]:
+        """See the protocol."""
+        found = account[NODES].get(node)
+        if found is None:
+            return {}
+        items = {item_id: item for item_id, item in found.items.items() if ids is None or item_id in ids}
+        await self._kernel.gate.committed(account.last_ticket)  # readers see committed rows only
+        payloads = await self._payloads.read([item.number for item in items.values()])
+        return {
+            item_id: parse_stored(payloads[item.number]) for item_id, item in items.items() if item.number in payloads
+        }
+
+    def publish(
+        self, account: Account, node: str, item_id: str, payload: Element, turn: Turn,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        """See the protocol."""
+        found = account[NODES].get(node)
+        wanted = found or self._factory.new(account, node, config.of_options(options or {}, self._factory.bounds()))
+        self._publishing.put(account, wanted, item_id, payload, account.jid.bare, turn, is_new=found is None)
+        self._kernel.emit(events.ItemPublished(account, node, item_id, payload, turn, is_ours=True))
+
+    def retract(self, account: Account, node: str, item_id: str, turn: Turn) -> None:
+        """See the protocol."""
+        found = account[NODES].get(node)
+        if found is not None and item_id in found.items:
+            self._publishing.remove(account, found, item_id, turn)
+            self._kernel.emit(events.ItemsRemoved(account, node, (item_id,), turn, is_ours=True))
+
+    def delete_node(self, account: Account, node: str, turn: Turn) -> None:
+        """See the protocol."""
+        found = account[NODES].get(node)
+        if found is not None:
+            removed = tuple(found.items)
+            self._ownership.remove(account, found, turn)
+            self._kernel.emit(events.ItemsRemoved(account, node, removed, turn, is_ours=True))
+
+
+def _described(node: Node) -> NodeDescription:
+    items = {item_id: time_of(item.number) for item_id, item in node.items.items()}
+    config = node.config
+    return NodeDescription(node.name, config.access_model, config.persist_items, config.max_items, items)
