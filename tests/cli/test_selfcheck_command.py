@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import sqlite3
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from live_server import Certificates, LiveServer, LoopbackAddress, make_certificates
 
-from xmppchat.cli import selfcheck
+from xmppchat.cli import probe, selfcheck, selfcheck_client
 from xmppchat.cli.selfcheck_lines import (
     COMPLIANCE,
     FAIL,
@@ -79,7 +80,7 @@ def test_a_sound_server(server: LiveServer, certificates: Certificates) -> None:
     assert {key: state for key, (state, _) in found.items() if state not in (PASS, NOT_YET)} == {"xep0455": NOTE}
     assert status == 0
     answered = ("roster", "blocklist", "preferences", "vcard", "private", "version", "time")
-    for key in (*answered, "xep0401", "xep0313extended"):
+    for key in (*answered, "xep0401", "xep0313extended", "xep0384"):
         assert found[key] == (PASS, ""), key
     for key in ("xep0115", "xep0160", "xep0191", "roster_versioning", "xep0368", "abuse-contact", "xep0077", "login"):
         assert found[key] == (PASS, ""), key
@@ -226,6 +227,27 @@ def test_the_account_goes_whatever_happens(server: LiveServer) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     leaves_nothing(server)
+
+
+def test_keys_that_a_stranger_cannot_read_are_no_pass(tmp_path: Path, certificates: Certificates) -> None:
+    with LiveServer(tmp_path, certificates) as server:
+        owner, stranger = server.add_user("juliet", "secret"), server.add_user("romeo", "secret")
+        config = load_config(server.config_file, BUILTIN)
+        door = probe.doors(config, server.address)[0]
+        context = ssl.create_default_context(cafile=str(certificates.ca))
+        context.check_hostname = False
+
+        def can_read() -> bool:
+            return asyncio.run(
+                selfcheck_client.can_read_keys(door, stranger.jid, stranger.password, context, owner.jid)
+            )
+
+        assert not can_read(), "there are none"
+        asyncio.run(selfcheck_client.log_in_and_look(door, owner.jid, owner.password, context))
+        assert can_read()
+        assert asyncio.run(
+            selfcheck_client.can_read_keys(door, stranger.jid, "another", context, owner.jid)
+        ) is False
 
 
 def test_a_signal_ends_it_through_every_finally() -> None:

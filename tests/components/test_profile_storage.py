@@ -133,12 +133,12 @@ async def test_export_is_all_of_it_and_deletion_leaves_nothing(start: Start) -> 
     romeo, juliet = await connected(driver, "romeo"), await connected(driver, "juliet")
     for client in (romeo, juliet):
         assert await store(client, PREFS) == ""
-        assert await store(client, "<storage xmlns='storage:bookmarks'><conference jid='a@b'/></storage>") == ""
+        assert await store(client, "<storage xmlns='storage:rosternotes'><note jid='a@b'/></storage>") == ""
         assert condition(await client.request("set", "<vCard xmlns='vcard-temp'><FN>R</FN></vCard>")) == ""
     private, vcards = component(driver, "private_xml"), component(driver, "vcard")
     account = await kernel.directory.get(JID.parse("romeo@chat.example"))
     assert [e.to_xml() for e in await private.export(account)] == [
-        "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'><conference jid='a@b'/></storage>"
+        "<query xmlns='jabber:iq:private'><storage xmlns='storage:rosternotes'><note jid='a@b'/></storage>"
         "<prefs xmlns='urn:example:prefs'>dark</prefs></query>"
     ]
     assert [e.to_xml() for e in await vcards.export(account)] == ["<vCard xmlns='vcard-temp'><FN>R</FN></vCard>"]

@@ -28,7 +28,7 @@ c2s_require_encryption = true
 modules_enabled = {{ "roster", "saslauth", "carbons", "csi_simple", "smacks", "tls", "ping", "register_ibr",
   "user_account_management", "disco", "offline", "posix", "admin_adhoc", "announce", "blocklist", "lastactivity",
   "invites", "invites_adhoc", "invites_register", "mam", "pep", "private", "server_contact_info", "time",
-  "vcard", "version" }}
+  "bookmarks", "vcard_legacy", "vcard4", "version" }}
 archive_expires_after = "never"
 contact_info = {{ abuse = {{ "xmpp:abuse@{domain}" }},
   admin = {{ "xmpp:abuse@{domain}", "mailto:admin@example.org" }} }}
@@ -177,7 +177,8 @@ HABITS = (
     ),
     (
         "both",
-        "XEP-0203 §1: Prosody tells how old a presence is when it is sent to one who comes later",
+        "XEP-0203 §1: Prosody tells how old a presence is when it is sent to one who comes later; XEP-0153 §4.1: and "
+        "it says with each that there is no avatar, where there is none; ours says nothing of what nobody has",
         _delayed_presence,
     ),
     (

@@ -17,6 +17,7 @@ from xmppchat.jid import JID
 _GROUPS = {
     "user": "Accounts: add, list, disable, delete them.",
     "archive": "Archives of messages: how large they are, who wrote to whom when.",
+    "omemo": "Keys for end-to-end encryption: what is wrong with them, removal of lost devices.",
     "report": "Reports of spam and abuse that users sent.",
 }
 

@@ -1,6 +1,6 @@
 """``xmppchat check --self``: logs in to the running server as a stranger's client does, and tells what it found.
 
-A temporary account is made for it and deleted behind it, whatever happens; nobody keeps its name.
+Temporary accounts are made for it and deleted behind it, whatever happens; nobody keeps their names.
 """
 
 from __future__ import annotations
@@ -94,15 +94,17 @@ def _judge_door(
 async def _log_in(
     config: ServerConfig, host: str, usable: Sequence[tuple[Door, Presented]], ca: Path | None
 ) -> list[Result]:
-    from xmppchat.cli.selfcheck_client import LoginFailed, log_in_and_look
+    from xmppchat.cli.selfcheck_client import LoginFailed, can_read_keys, log_in_and_look
 
     if not usable:
         return selfcheck_lines.not_checked(host, "no port can be used, see above")
     door, seen = usable[0]
     context = _context(config, host, seen, ca)
-    with temporary_account(config, host) as (jid, password):
+    with temporary_account(config, host) as (jid, password), temporary_account(config, host) as (stranger, its_own):
         try:
             found = await log_in_and_look(door, jid, password, context)
+            if await can_read_keys(door, stranger, its_own, context, jid):
+                found.answers.add(selfcheck_lines.KEYS)
         except LoginFailed as failure:
             text = f"{failure}; the server's log may say why"
             return [Result(host, "session", f"Login at {door}", FAIL, text),

@@ -27,6 +27,19 @@ _SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 _INFO = "http://jabber.org/protocol/disco#info"
 _DATA = "jabber:x:data"
 _COMMANDS = "http://jabber.org/protocol/commands"
+_PUBSUB = "http://jabber.org/protocol/pubsub"
+_OMEMO = "eu.siacs.conversations.axolotl"
+
+#: What OMEMO clients publish (XEP-0384 §5.3, in the version that most of them speak): a list of devices, keys of one.
+DEVICES, BUNDLE = f"{_OMEMO}.devicelist", f"{_OMEMO}.bundles:1"
+PUBLICATIONS = tuple(
+    f"<pubsub xmlns='{_PUBSUB}'><publish node='{node}'><item id='current'>{payload}</item></publish><publish-options>"
+    f"<x xmlns='{_DATA}' type='submit'><field var='FORM_TYPE' type='hidden'><value>{_PUBSUB}#publish-options</value>"
+    "</field><field var='pubsub#access_model'><value>open</value></field></x></publish-options></pubsub>"
+    for node, payload in (
+        (DEVICES, f"<list xmlns='{_OMEMO}'><device id='1'/></list>"), (BUNDLE, f"<bundle xmlns='{_OMEMO}'/>"),
+    )
+)  # fmt: skip
 
 
 class LoginFailed(Exception):
@@ -34,13 +47,8 @@ class LoginFailed(Exception):
 
 
 async def log_in_and_look(door: Door, jid: str, password: str, context: ssl.SSLContext) -> Seen:
-    """Log in at `door`, ask what clients ask, log out. Raises :class:`LoginFailed`."""
-    for name in ("slixmpp", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what went wrong is told in one sentence
-    client = ClientXMPP(jid, password, ssl_context=context)
-    client.enable_direct_tls, client.enable_starttls = door.is_direct, not door.is_direct
-    client.enable_plaintext = False
-    client.register_plugin("xep_0030")
+    """Log in at `door`, ask what clients ask, publish keys, log out. Raises :class:`LoginFailed`."""
+    client = _client(door, jid, password, context)
     seen = Seen()
     client.register_handler(
         Callback("look at features", MatchXPath(f"{{{_STREAM}}}features"), lambda stanza: _features(seen, stanza.xml))
@@ -49,9 +57,33 @@ async def log_in_and_look(door: Door, jid: str, password: str, context: ssl.SSLC
         await _log_in(client, door)
         seen.mechanism = str(client.plugin["feature_mechanisms"].mech.name)
         await _look(client, seen)
+        for xml in PUBLICATIONS:
+            await _is_answered(client, xml, "", "set")  # whether that went well is seen by who reads them
     finally:
         await _log_out(client)
     return seen
+
+
+async def can_read_keys(door: Door, jid: str, password: str, context: ssl.SSLContext, owner: str) -> bool:
+    """Whether `jid`, which has nothing to do with `owner`, can read the keys that were published there."""
+    client = _client(door, jid, password, context)
+    try:
+        await _log_in(client, door)
+        return all([await _has_item(client, owner, node) for node in (DEVICES, BUNDLE)])
+    except LoginFailed:
+        return False
+    finally:
+        await _log_out(client)
+
+
+def _client(door: Door, jid: str, password: str, context: ssl.SSLContext) -> Any:
+    for name in ("slixmpp", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what went wrong is told in one sentence
+    client = ClientXMPP(jid, password, ssl_context=context)
+    client.enable_direct_tls, client.enable_starttls = door.is_direct, not door.is_direct
+    client.enable_plaintext = False
+    client.register_plugin("xep_0030")
+    return client
 
 
 async def _log_in(client: Any, door: Door) -> None:
@@ -115,9 +147,20 @@ async def _items(client: Any, address: str, node: str = "") -> list[tuple[str, s
     return [(str(item[0]), str(item[1] or "")) for item in answer["disco_items"]["items"]]
 
 
-async def _is_answered(client: Any, xml: str, address: str) -> bool:
+async def _has_item(client: Any, owner: str, node: str) -> bool:
+    """Whether there is an item at a node of `owner` (XEP-0060 §6.5)."""
+    request = client.make_iq_get(ito=owner)
+    request.append(ElementTree.fromstring(f"<pubsub xmlns='{_PUBSUB}'><items node='{node}'/></pubsub>"))  # noqa: S314
+    try:
+        answer = await request.send(timeout=SECONDS)
+    except (IqError, IqTimeout):
+        return False
+    return answer.xml.find(f".//{{{_PUBSUB}}}item") is not None
+
+
+async def _is_answered(client: Any, xml: str, address: str, kind: str = "get") -> bool:
     """Whether a request gets a result; that there is nothing yet is one, too (XEP-0054 §3.1)."""
-    request = client.make_iq_get(ito=address or None)
+    request = client.make_iq(itype=kind, ito=address or None)
     request.append(ElementTree.fromstring(xml))  # noqa: S314 - our own text
     try:
         await request.send(timeout=SECONDS)

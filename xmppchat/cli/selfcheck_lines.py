@@ -25,7 +25,7 @@ class Info:
 @dataclass(slots=True)
 class Seen:
     """What a client saw that logged in: stream features as ``{namespace}name`` before and after login, disco, the nodes
-    of commands, and the names of :data:`REQUESTS` that got an answer."""
+    of commands, and the names of :data:`REQUESTS` that got an answer, with :data:`KEYS`."""
 
     before: set[str] = field(default_factory=set)
     after: set[str] = field(default_factory=set)
@@ -128,6 +128,8 @@ def _login_is_strong(seen: Seen) -> bool:
     return seen.mechanism.startswith("SCRAM-") and any(name.endswith("-PLUS") for name in seen.mechanisms)
 
 
+#: In `answers`: a stranger could read the keys that were published.
+KEYS = "keys"
 #: What is asked beside disco: (title, XML, whether the domain is asked, and not the own account).
 REQUESTS: Mapping[str, tuple[str, str, bool]] = {
     "roster": ("The roster is answered", "<query xmlns='jabber:iq:roster'/>", False),
@@ -173,9 +175,9 @@ ITEMS: tuple[Item, ...] = (
     Item("xep0352", "Client state indication", COMPLIANCE, _after("{urn:xmpp:csi:0}csi"), _LOADED),
     Item("xep0357", "Push", COMPLIANCE, _account("urn:xmpp:push:0"), _LOADED),
     Item("xep0363", "HTTP upload", COMPLIANCE, _somewhere("urn:xmpp:http:upload:0"), since=6),
-    Item("xep0384", "OMEMO: bundles that everybody can read", COMPLIANCE, None, since=5),
-    Item("xep0398", "Avatars for old clients", COMPLIANCE, _account("urn:xmpp:pep-vcard-conversion:0"), since=5),
-    Item("xep0411", "Bookmarks for old clients", COMPLIANCE, _account("urn:xmpp:bookmarks-conversion:0"), since=5),
+    Item("xep0384", "OMEMO: keys that everybody can read", COMPLIANCE, _answered(KEYS), _FAILED),
+    Item("xep0398", "Avatars for old clients", COMPLIANCE, _account("urn:xmpp:pep-vcard-conversion:0"), _LOADED),
+    Item("xep0411", "Bookmarks for old clients", COMPLIANCE, _account("urn:xmpp:bookmarks-conversion:0"), _LOADED),
     Item("vcard_muc", "Avatars of rooms", COMPLIANCE, None, since=6),
     Item("stun", "Calls: STUN", COMPLIANCE, None, since=6),
     Item("turn", "Calls: TURN with credentials", COMPLIANCE, None, since=6),
@@ -210,7 +212,8 @@ ITEMS: tuple[Item, ...] = (
          "name a file on another machine: `xmppchat config explain contact_addresses.external_status`"),
     *(Item(name, title, CLIENTS, _answered(name), _FAILED) for name, (title, _, _) in REQUESTS.items()),
     Item("monal_pep", "Personal eventing as Monal wants it", CLIENTS, _has_all(_MONAL_PEP), _LOADED),
-    Item("xep0402", "Bookmarks that old clients see", CLIENTS, _account("urn:xmpp:bookmarks:1#compat"), since=5),
+    Item("xep0402", "Bookmarks that old clients see", CLIENTS,
+         _has_all(("urn:xmpp:bookmarks:1#compat", "urn:xmpp:bookmarks:1#compat-pep")), _LOADED),
     Item("xep0490", "What was read, on all devices", CLIENTS,
          _has_all(("http://jabber.org/protocol/pubsub#config-node-max", "http://jabber.org/protocol/pubsub#item-ids")),
          _LOADED),

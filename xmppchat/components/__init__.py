@@ -10,6 +10,7 @@ from xmppchat.components.administration import Administration
 from xmppchat.components.archive import Archive, ArchivePreferences
 from xmppchat.components.audit import Audit
 from xmppchat.components.blocking import Blocking
+from xmppchat.components.bookmarks import Bookmarks
 from xmppchat.components.bots import Bots
 from xmppchat.components.caps import Caps
 from xmppchat.components.carbons import Carbons
@@ -22,6 +23,7 @@ from xmppchat.components.external_components import ExternalComponents
 from xmppchat.components.invitations import Invitations
 from xmppchat.components.last_activity import LastActivity
 from xmppchat.components.offline import Offline
+from xmppchat.components.omemo import Omemo
 from xmppchat.components.operations import Operations
 from xmppchat.components.ping import Ping
 from xmppchat.components.presence import Presence, Subscriptions
@@ -40,8 +42,8 @@ from xmppchat.core.component import Component
 
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
-    Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Bots, Caps, Carbons,
+    Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Bookmarks, Bots, Caps, Carbons,
     ContactAddresses, Csi, Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline,
-    Operations, Ping, Presence, PrivateXml, Pubsub, Push, Register, Roster, ServiceAdministration, Strangers,
+    Omemo, Operations, Ping, Presence, PrivateXml, Pubsub, Push, Register, Roster, ServiceAdministration, Strangers,
     StreamLimits, StreamManagement, Subscriptions, Users, Vcard, Version,
 )

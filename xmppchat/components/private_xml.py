@@ -32,11 +32,14 @@ from xmppchat.core.component import (
     ComponentConfig,
     Feature,
     IqRequest,
+    Later,
     Xep,
     iq_get,
     iq_set,
     on,
 )
+from xmppchat.core.services import ContentView, PrivateXmlService
+from xmppchat.core.turn import Turn
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.errors import NotAcceptable, PolicyViolation, ResourceConstraint
 from xmppchat.protocol.namespaces import NS
@@ -84,15 +87,31 @@ class PrivateXml(Component[ComponentConfig]):
     implements = (Xep(49, "1.2"),)
     features = (Feature(NS.PRIVATE_XML, at=SERVER | ACCOUNT),)
     account_parts = (SIZES,)
+    provides = (PrivateXmlService,)
+
+    def setup(self) -> None:
+        """All elements are what is stored, until somebody says otherwise."""
+        self._views: dict[tuple[str, str], ContentView] = {}
 
     @iq_get(NS.PRIVATE_XML, "query", at=ACCOUNT)
-    async def show(self, request: IqRequest) -> Element:
+    def answer(self, request: IqRequest) -> Later:
         """What is stored under the names asked for; the empty element where there is nothing."""
-        wanted = _elements_of(request.payload)
         account = request.account
         assert account is not None
+        names = [(child.namespace, child.name) for child in _elements_of(request.payload)]
+        return Later(self._answer(account, names), is_in_order=not self._views.keys().isdisjoint(names))
+
+    async def _answer(self, account: Account, names: Sequence[tuple[str, str]]) -> Element:
+        found = await self._stored(account, [name for name in names if name not in self._views])
+        for name in names:
+            shown = await self._views[name].read(account) if name in self._views else None
+            if shown is not None:
+                found[name] = shown
+        answer = [found.get((namespace, name)) or Element(name, namespace) for namespace, name in names]
+        return Element("query", NS.PRIVATE_XML, None, answer)
+
+    async def _stored(self, account: Account, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Element]:
         stored = account[SIZES]
-        names = [(child.namespace, child.name) for child in wanted]
         queries = [
             (_FETCH, {"account": account.id, "of_namespace": namespace, "of_name": name})
             for namespace, name in names if (namespace, name) in stored
@@ -104,15 +123,26 @@ class PrivateXml(Component[ComponentConfig]):
                 for row in rows:
                     element = parse_stored(row.xml)
                     found[element.namespace, element.name] = element
-        answer = [found.get((namespace, name)) or Element(name, namespace) for namespace, name in names]
-        return Element("query", NS.PRIVATE_XML, None, answer)
+        return found
 
     @iq_set(NS.PRIVATE_XML, "query", at=ACCOUNT)
-    def store(self, request: IqRequest) -> None:
+    def store(self, request: IqRequest) -> Later | None:
         """Put elements in the place of those of the same names; an empty one takes away what was there."""
         elements = _elements_of(request.payload)
         account = request.account
         assert account is not None
+        if any((element.namespace, element.name) in self._views for element in elements):
+            return Later(self._store_shown(account, elements, request.turn), is_in_order=True)
+        self._store(account, elements, request.turn)
+        return None
+
+    async def _store_shown(self, account: Account, elements: Sequence[Element], turn: Turn) -> None:
+        shown = [element for element in elements if (element.namespace, element.name) in self._views]
+        self._store(account, [element for element in elements if element not in shown], turn)
+        for element in shown:
+            await self._views[element.namespace, element.name].write(account, element, turn)
+
+    def _store(self, account: Account, elements: Sequence[Element], turn: Turn) -> None:
         sizes: Sizes = account[SIZES]
         changed = sizes.copy()
         texts: dict[tuple[str, str], str] = {}
@@ -128,9 +158,9 @@ class PrivateXml(Component[ComponentConfig]):
         for element in elements:
             key = (element.namespace, element.name)
             row = {"account": account.id, "of_namespace": element.namespace, "of_name": element.name}
-            request.turn.write(account, _DELETE, row)
+            turn.write(account, _DELETE, row)
             if key in texts:
-                request.turn.write(account, _INSERT, {
+                turn.write(account, _INSERT, {
                     "account_id": account.id, "namespace": element.namespace, "name": element.name,
                     "size": changed[key], "xml": texts[key],
                 })
@@ -151,6 +181,26 @@ class PrivateXml(Component[ComponentConfig]):
             raise ResourceConstraint(
                 f"private XML has at most {limits.private_xml_elements} elements; remove one first", type="cancel"
             )
+
+    # --- for other components ----------------------------------------------------------------------------------------
+
+    def show(self, namespace: str, name: str, view: ContentView) -> None:
+        """See :class:`PrivateXmlService`."""
+        self._views[namespace, name] = view
+
+    def has(self, account: Account, namespace: str, name: str) -> bool:
+        """See :class:`PrivateXmlService`."""
+        return (namespace, name) in account[SIZES]
+
+    async def read(self, account: Account, namespace: str, name: str) -> Element | None:
+        """See :class:`PrivateXmlService`."""
+        return (await self._stored(account, [(namespace, name)])).get((namespace, name))
+
+    def put(self, account: Account, element: Element, turn: Turn) -> None:
+        """See :class:`PrivateXmlService`."""
+        self._store(account, [element], turn)
+
+    # --- with the account --------------------------------------------------------------------------------------------
 
     @on(events.AccountDeleted)
     def delete(self, event: events.AccountDeleted) -> None:

@@ -333,9 +333,13 @@ def declarations(component: type[Component[Any]]) -> list[tuple[str, Declaration
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """What a plain method returns whose answer takes time: `work` runs as a task, in no mailbox (so for a set, too)."""
+    """What a plain method returns whose answer takes time: `work` runs as a task, in no mailbox (so for a set, too).
+
+    With `is_in_order` it runs in that of the account, as what an ``async`` method sets, also where it is a get.
+    """
 
     work: Coroutine[Any, Any, Element | None]
+    is_in_order: bool = False
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import tomllib
@@ -184,7 +185,7 @@ def load_config(path: Path, component_classes: Iterable[type[Component[Any]]]) -
     classes = _with_loaded(tuple(component_classes), values, path, lines, faults)
     model = file_model(classes)
     try:
-        file: Any = model.model_validate(values, context={"base": path.parent})
+        file: Any = model.model_validate(values, context={"base": path.parent, "hosts": _hosts_in(values)})
     except ValidationError as error:
         raise ConfigError(faults + config_faults.collect(error, model, path, lines)) from None
     if faults:
@@ -227,6 +228,16 @@ def components_in(module: str) -> list[type[Component[Any]]]:
         if inspect.isclass(member) and issubclass(member, Component) and hasattr(member, "name")
         and f"{member.__module__}.".startswith(f"{module}.")
     ]  # fmt: skip
+
+
+def _hosts_in(values: Mapping[str, Any]) -> frozenset[str]:
+    """The domains served here, for options that name one; what is no domain the model tells."""
+    hosts = values.get("hosts")
+    found = set()
+    for name in hosts if isinstance(hosts, dict) else ():
+        with contextlib.suppress(ValueError):
+            found.add(domain_of(name))
+    return frozenset(found)
 
 
 class _NoOptions(ComponentConfig):

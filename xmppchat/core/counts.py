@@ -29,7 +29,7 @@ class Histogram:
 class Counts:
     """What a worker has handled since it started."""
 
-    __slots__ = ("logins", "pushes", "received", "resumptions", "sent")
+    __slots__ = ("logins", "pushes", "received", "resumptions", "sent", "unencrypted")
 
     def __init__(self) -> None:
         #: Stanzas from clients and to clients, by kind.
@@ -39,5 +39,7 @@ class Counts:
         self.resumptions = {"resumed": 0, "failed": 0}
         #: Notifications to push services (XEP-0357) by what came of them, from a fixed set.
         self.pushes: Counter[str] = Counter()
+        #: Messages without encryption at hosts that want it, by what came of them.
+        self.unencrypted = {"refused": 0, "passed": 0}
         #: Ends of SASL exchanges by (mechanism, "success" or the condition of the failure).
         self.logins: Counter[tuple[str, str]] = Counter()

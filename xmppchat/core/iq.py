@@ -139,10 +139,35 @@ class IqDispatcher:
             self._failed(handler, request, error)
         else:
             if payload.__class__ is Later:
-                request.turn.park()
-                self._tasks.spawn(self._finish(handler, request, payload.work), name=f"iq {handler.component}")
+                self._begin(handler, request, payload)
             else:
                 self._succeeded(request, payload)
+
+    def _begin(self, handler: IqHandler, request: IqRequest, later: Later) -> None:
+        request.turn.park()
+        if request.stanza.type == "get":
+            request.turn.submitted()  # it changes nothing, so no later message need be counted behind it
+        account = request.account
+        if not later.is_in_order or account is None:
+            self._tasks.spawn(self._finish(handler, request, later.work), name=f"iq {handler.component}")
+            return
+
+        async def run() -> None:
+            await self._finish(handler, request, later.work)
+
+        if not self._post(account, handler, request, run):
+            later.work.close()
+
+    def _post(
+        self, owner: Account, handler: IqHandler, request: IqRequest, run: Callable[[], Coroutine[Any, Any, None]]
+    ) -> bool:
+        try:
+            owner.mailbox.post(self._tasks, run)
+        except MailboxFull:
+            self._failed(handler, request, ResourceConstraint("too many requests wait for this account"))
+            request.turn.unpark()
+            return False
+        return True
 
     async def _finish(
         self, handler: IqHandler, request: IqRequest, work: Coroutine[Any, Any, Element | None]
@@ -154,6 +179,8 @@ class IqDispatcher:
         else:
             self._succeeded(request, payload)
         finally:
+            if request.account is not None and request.stanza.type == "set":
+                request.turn.behind(request.account)  # also of a refusal: what it looked at may be under way
             request.turn.unpark()
 
     def _run_later(self, handler: IqHandler, request: IqRequest) -> None:
@@ -167,11 +194,7 @@ class IqDispatcher:
         # A change is the asker's, also where it is asked of the server (a new password): one at a time.
         owner = request.account or (request.session.account if request.session is not None else None)
         if request.stanza.type == "set" and owner is not None:
-            try:
-                owner.mailbox.post(self._tasks, run)
-            except MailboxFull:
-                self._failed(handler, request, ResourceConstraint("too many requests wait for this account"))
-                request.turn.unpark()
+            self._post(owner, handler, request, run)
         else:
             self._tasks.spawn(run(), name=f"iq {handler.component}")
 

@@ -235,7 +235,9 @@ class Limits(BaseModel):
     abuse_reports_per_day: int = _limit(
         50, "reports of spam and abuse that an account may send in a day; more are not stored", "reports"
     )  # 30
-    stored_xml_bytes: int = _limit(65_536, "a vCard, or one element of private XML", "bytes", ge=1_024)  # 31
+    stored_xml_bytes: int = _limit(
+        65_536, "a vCard without its photo, or one element of private XML", "bytes", ge=1_024
+    )  # 31
     private_xml_bytes: int = _limit(1_048_576, "all private XML of an account", "bytes", ge=1_024)  # 31
     private_xml_elements: int = _limit(200, "elements of private XML of an account", "elements")  # 31
 

@@ -196,7 +196,7 @@ def type_name(annotation: Any) -> str:
         of = type_name(arguments[0])
         return f"list of {of}" if typing.get_origin(arguments[0]) is Literal else f"list of {of}s"
     if origin is dict:
-        return f"table of {type_name(arguments[1])}s"
+        return f"table of {type_name(arguments[1])}" + ("" if typing.get_origin(arguments[1]) is Literal else "s")
     if inspect.isclass(annotation) and issubclass(annotation, Enum):
         return " | ".join(toml_value(member.value) for member in annotation)
     names: dict[Any, str] = {

@@ -104,6 +104,12 @@ class Figures:
         for outcome, value in counts.pushes.items():
             pushes.add_metric((outcome,), value)
         yield pushes
+        unencrypted = CounterMetricFamily(
+            "xmppchat_unencrypted", "messages without encryption at hosts that want it", labels=("outcome",)
+        )
+        for outcome, value in counts.unencrypted.items():
+            unencrypted.add_metric((outcome,), value)
+        yield unencrypted
         limits = CounterMetricFamily("xmppchat_limits", "how often a limit stopped somebody", labels=("limit",))
         for name, value in self._kernel.limit_counters.counts.items():
             limits.add_metric((name,), value)

@@ -28,11 +28,9 @@ from sqlalchemy import (
 )
 
 metadata = MetaData(naming_convention={
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s", "pk": "pk_%(table_name)s",
 })
 
 class Blob(LargeBinary):
@@ -162,8 +160,7 @@ private_xml = Table(
 #: Profiles (XEP-0054).
 vcards = Table(
     "vcards", metadata,
-    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("xml", Text, nullable=False),
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False), Column("xml", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -313,8 +310,7 @@ pubsub_entities = Table(
 bots = Table(
     "bots", metadata,
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("created_at", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
+    Column("created_at", BigInteger, nullable=False), sqlite_with_rowid=False,
 )
 
 #: What the devices of bots know (XEP-0384): keys, sessions, trust, by name. `value` is encrypted with a key that is not
@@ -327,12 +323,32 @@ omemo_values = Table(
     sqlite_with_rowid=False,
 )
 
+#: Avatars (XEP-0084) as presence and vCards show them (XEP-0398): `hash` is the id of the item that is shown, "" for
+#: none, `type` its media type, `images` the ids of items whose data have that hash, separated by blanks.
+avatars = Table(
+    "avatars", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("images", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: What accounts want to be notified of (XEP-0492), out of their bookmarks: `setting` is "never" or "on-mention", `nick`
+#: the own name in the room `jid`, "" where it is not known.
+chat_settings = Table(
+    "chat_settings", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("jid", Text, primary_key=True),
+    Column("setting", Text, nullable=False),
+    Column("nick", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 #: Random values that the server made for itself, by what they are for.
 secrets = Table(
     "secrets", metadata,
-    Column("name", Text, primary_key=True),
-    Column("value", Blob, nullable=False),
-    sqlite_with_rowid=False,
+    Column("name", Text, primary_key=True), Column("value", Blob, nullable=False), sqlite_with_rowid=False,
 )
 
 #: Message archives (XEP-0313): a row for each message in each account's archive. `id` is what clients know it by; its
@@ -378,6 +394,6 @@ read_marks = Table(
 TABLES = (
     accounts, tombstones, credentials, imported_passwords, roster_items, offline_messages, blocked, abuse_reports,
     private_xml, vcards, invitations, invitation_uses, audit_log, managed_streams, devices, fast_tokens,
-    push_registrations, pubsub_nodes, pubsub_items, pubsub_entities, bots, omemo_values, secrets, archive,
-    archive_preferences, read_marks,
+    push_registrations, pubsub_nodes, pubsub_items, pubsub_entities, avatars, chat_settings, bots, omemo_values,
+    secrets, archive, archive_preferences, read_marks,
 )

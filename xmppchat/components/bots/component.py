@@ -90,10 +90,7 @@ class Bots(Component[BotsConfig]):
     """Keeps bots connected; provides :class:`BotService`."""
 
     name = "bots"
-    implements = (
-        Xep(384, "0.9.1", note="devices of bots only, both namespaces; needs the extra `omemo`"),
-        Xep(420, "0.5.0", note="inside of XEP-0384"),
-    )
+    implements = (Xep(420, "0.5.0", note="for devices of bots (XEP-0384), with the extra `omemo`"),)
     Config = BotsConfig
     restart_options = ("key",)
     provides = (BotService,)

@@ -213,11 +213,26 @@ class Presence(Component[ComponentConfig]):
                 if other.resource:
                     self.kernel.router.route(session.presence.replace(to=other), turn)
 
+    def show_again(self, account: Account, change: Callable[[Stanza], Stanza], turn: Turn) -> None:
+        """See :class:`PresenceService`."""
+        for session in account.present_sessions():
+            before = session.presence
+            assert before is not None
+            after = change(before)
+            if after is not before:
+                turn.effect(_exchange, session, before, after)
+                self._broadcast(session, after, turn)
+
     def look_for(self, account: Account, others: Collection[JID], turn: Turn) -> None:
         """See :class:`PresenceService`."""
         for session in account.present_sessions():
             for other in others:
                 self._probe(session, other, turn)
+
+
+def _exchange(session: Session, before: Stanza, after: Stanza) -> None:
+    if session.presence is before:  # its client may have said something else meanwhile
+        session.presence = after
 
 
 def _priority(stanza: Stanza) -> int:

@@ -17,6 +17,7 @@ from xmppchat.components.pubsub.payloads import Payloads
 from xmppchat.components.pubsub.portable import exported, metadata
 from xmppchat.components.pubsub.publishing import Publishing
 from xmppchat.components.pubsub.subscribing import Subscribing
+from xmppchat.components.pubsub.views import Views
 from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.component import (
@@ -89,7 +90,8 @@ class Pubsub(Component[ComponentConfig]):
         publishing = Publishing(kernel, broadcast, self._payloads, factory)
         ownership = Ownership(kernel, broadcast, last_items, factory)
         self._subscribing = subscribing = Subscribing(kernel, broadcast, last_items)
-        own_nodes: NodeService = OwnNodes(kernel, self._payloads, factory, publishing, ownership)
+        self._views = Views()
+        own_nodes: NodeService = OwnNodes(kernel, self._payloads, broadcast, publishing, ownership, self._views)
         kernel.services.provide(NodeService, own_nodes)
         self._gets: dict[str, Handler] = {
             "subscriptions": subscribing.subscriptions, "affiliations": subscribing.affiliations,
@@ -119,12 +121,16 @@ class Pubsub(Component[ComponentConfig]):
     def get(self, request: IqRequest) -> Element | Later | None:
         """Items, or what the asker has to do with the nodes (§5.6, §5.7, §6.5)."""
         wanted = request.payload.find("items")
-        return self._answer(self._gets, request) if wanted is None else self._retrieve(request, wanted)
+        if wanted is None:
+            return self._answer(self._gets, request)
+        return self._views.answer(request, wanted) or self._retrieve(request, wanted)
 
     @iq_set(NS.PUBSUB, "pubsub", at=ACCOUNT, who=Who.ANYONE)
-    def set(self, request: IqRequest) -> Element | None:
+    def set(self, request: IqRequest) -> Element | Later | None:
         """Publish, retract, create, subscribe, unsubscribe."""
-        return self._answer(self._sets, request)
+        publish = request.payload.find("publish")
+        shown = None if publish is None else self._views.answer(request, publish)
+        return shown or self._answer(self._sets, request)
 
     @iq_get(NS.PUBSUB_OWNER, "pubsub", at=ACCOUNT, who=Who.ANYONE)
     def owner_get(self, request: IqRequest) -> Element | None:

@@ -194,9 +194,10 @@ def preconditions(element: Element, bounds: Bounds) -> Mapping[str, Any]:
     return values
 
 
-def of_options(options: Mapping[str, str], bounds: Bounds) -> NodeConfig:
-    """The configuration of a node that a component makes, by the names of §17.4.4."""
-    return NodeConfig(**{name: _parse(name, FIELDS[name], (value,), bounds) for name, value in options.items()})
+def of_options(options: Mapping[str, str], bounds: Bounds, before: NodeConfig = DEFAULT) -> NodeConfig:
+    """The configuration that a component wants of a node, by the names of §17.4.4; the rest is as `before`."""
+    values = {name: _parse(name, FIELDS[name], (value,), bounds) for name, value in options.items()}
+    return replace(before, **values)
 
 
 def require(config: NodeConfig, wanted: Mapping[str, Any], bounds: Bounds) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
-from xmppchat.components.pubsub import config
-from xmppchat.components.pubsub.factory import Factory
-from xmppchat.components.pubsub.nodes import NODES, Node
+from xmppchat.components.pubsub import config, notices
+from xmppchat.components.pubsub.broadcast import Broadcast
+from xmppchat.components.pubsub.nodes import NODES, Item, Node
 from xmppchat.components.pubsub.ownership import Ownership
 from xmppchat.components.pubsub.payloads import Payloads
 from xmppchat.components.pubsub.publishing import Publishing
+from xmppchat.components.pubsub.views import CURRENT, Views
 from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.kernel import Kernel
 from xmppchat.core.runtime import time_of
-from xmppchat.core.services import NodeDescription
+from xmppchat.core.services import ContentView, NodeDescription
 from xmppchat.core.turn import Turn
-from xmppchat.protocol.element import Element
+from xmppchat.jid import JID
+from xmppchat.protocol.element import Element, Serialised
 from xmppchat.protocol.xmlreader import parse_stored
 
 
@@ -24,13 +27,16 @@ class OwnNodes:
     """Implements :class:`~xmppchat.core.services.NodeService`, which says what each does."""
 
     def __init__(
-        self, kernel: Kernel, payloads: Payloads, factory: Factory, publishing: Publishing, ownership: Ownership
+        self, kernel: Kernel, payloads: Payloads, broadcast: Broadcast, publishing: Publishing, ownership: Ownership,
+        views: Views,
     ) -> None:
         self._kernel = kernel
         self._payloads = payloads
-        self._factory = factory
+        self._broadcast = broadcast
+        self._factory = publishing.factory
         self._publishing = publishing
         self._ownership = ownership
+        self._views = views
 
     def describe(self, account: Account) -> Sequence[NodeDescription]:
         """See the protocol."""
@@ -40,6 +46,11 @@ class OwnNodes:
         """See the protocol."""
         found = account[NODES].get(node)
         return None if found is None else _described(found)
+
+    def version(self, account: Account, node: str) -> object:
+        """See the protocol."""
+        found = account[NODES].get(node)
+        return None if found is None else tuple(item.number for item in found.items.values())
 
     async def read(self, account: Account, node: str, ids: Collection[str] | None = None) -> Mapping[str, Element]:
         """See the protocol."""
@@ -78,8 +89,38 @@ class OwnNodes:
             self._ownership.remove(account, found, turn)
             self._kernel.emit(events.ItemsRemoved(account, node, removed, turn, is_ours=True))
 
+    def configure(self, account: Account, node: str, options: Mapping[str, str], turn: Turn) -> None:
+        """See the protocol."""
+        found = account[NODES].get(node)
+        if found is not None:
+            changed = config.of_options(options, self._factory.bounds(), found.config)
+            if changed != found.config:
+                self._ownership.change(account, found, changed, turn)
+
+    def may_read(self, account: Account, node: str, who: JID) -> bool:
+        """See the protocol."""
+        found = account[NODES].get(node)
+        return found is not None and self._broadcast.refusal(account, found, who.to_bare()) is None
+
+    # --- views -------------------------------------------------------------------------------------------------------
+
+    def show(self, node: str, view: ContentView) -> None:
+        """See the protocol."""
+        self._views.add(node, view)
+
+    def tell_of_view(self, account: Account, node: str, content: Element, turn: Turn) -> None:
+        """See the protocol."""
+        shown = Node(node, replace(config.DEFAULT, access_model="whitelist"), 0)
+        xml = Serialised(content.to_xml())
+        item = Item(self._kernel.ids.sortable(), len(xml.encode()), account.jid.bare)
+        self._broadcast.notify(account, shown, notices.published(shown, CURRENT, item, xml), turn)
+
+    def is_awaited(self, account: Account, node: str) -> bool:
+        """See the protocol."""
+        return next(self._broadcast.interested(account.jid.bare, node), None) is not None
+
 
 def _described(node: Node) -> NodeDescription:
     items = {item_id: time_of(item.number) for item_id, item in node.items.items()}
-    config = node.config
-    return NodeDescription(node.name, config.access_model, config.persist_items, config.max_items, items)
+    config, size = node.config, sum(item.size for item in node.items.values())
+    return NodeDescription(node.name, config.access_model, config.persist_items, config.max_items, items, size)

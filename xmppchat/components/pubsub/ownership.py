@@ -100,9 +100,10 @@ class Ownership:
             return
         changed = config.configured(node.config, form, self._factory.bounds())
         if changed != node.config:
-            self._change(account, node, changed, request.turn)
+            self.change(account, node, changed, request.turn)
 
-    def _change(self, account: Account, node: Node, changed: NodeConfig, turn: Turn) -> None:
+    def change(self, account: Account, node: Node, changed: NodeConfig, turn: Turn) -> None:
+        """The node is configured otherwise: who may not any more loses it, who may now is told what there is."""
         contacts = [item.contact for item in self._roster.items(account) if item.sends_presence]
         shut_out = {jid.bare for jid in contacts if self._broadcast.refusal(account, node, jid) is not None}
         nodes.configure(account, node, changed, turn)

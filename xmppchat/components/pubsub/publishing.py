@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from xmppchat.components.pubsub import access, config, nodes, notices
@@ -37,6 +38,7 @@ class Publishing:
         self._kernel = kernel
         self._broadcast = broadcast
         self._payloads = payloads
+        self.factory = factory
         self._bounds = factory.bounds
         self._new, self._add = factory.new, factory.add
 
@@ -144,8 +146,8 @@ class Publishing:
         """§7.1.2.5: the oldest items, which have to go; or the new one is refused."""
         kernel = self._kernel
         most = config.items_kept(node.config, self._bounds())
-        others = [one for one in node.items if one != item_id]
-        excess = others[: max(0, len(others) + 1 - most)]
+        over = len(node.items) + (item_id not in node.items) - most
+        excess = list(islice((one for one in node.items if one != item_id), max(0, over)))
         if excess and most == kernel.limits.pubsub_items:
             kernel.limit_counters.fired("pubsub_items")
         if excess and node.config.publish_node_full == "reject":

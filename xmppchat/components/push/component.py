@@ -29,7 +29,7 @@ from xmppchat.core.component import (
 )
 from xmppchat.core.pipeline import PASS, Discard, Outcome, Passage
 from xmppchat.core.runtime import time_of
-from xmppchat.core.services import PushService
+from xmppchat.core.services import ChatSettingsService, PushService
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
@@ -47,10 +47,12 @@ class Push(Component[ComponentConfig]):
     implements = (Xep(357, "0.4.1", note="a notification says that there is something, and nothing of what"),)
     features = (Feature(NS.PUSH, at=SERVER | ACCOUNT),)  # COMPAT(Converse, 2026): it looks for it at the domain
     provides = (PushService,)
+    requires = (ChatSettingsService,)
     account_parts = (REGISTRATIONS,)
 
     def setup(self) -> None:
         """Nothing is due yet."""
+        self._chats = self.kernel.services.get(ChatSettingsService)
         self._publisher = Publisher(self.kernel)
 
     async def start(self) -> None:
@@ -139,7 +141,7 @@ class Push(Component[ComponentConfig]):
     def observe(self, passage: Outcome) -> None:
         """A message that can be fetched later wakes the devices that are not there; a call wakes all."""
         stanza, account = passage.stanza, passage.account
-        importance = importance_of(stanza, account.jid)
+        importance = self._unless_muted(account, stanza, importance_of(stanza, account.jid))
         if importance is Importance.NONE:
             return
         is_urgent = importance is Importance.URGENT
@@ -191,7 +193,12 @@ class Push(Component[ComponentConfig]):
             occupant = stanza.from_.full
             if any(occupant in (one.directed or ()) for one in session.account.sessions.values()):
                 return Importance.NONE
-        return importance
+        return self._unless_muted(session.account, stanza, importance)
+
+    def _unless_muted(self, account: Account, stanza: Stanza, importance: Importance) -> Importance:
+        """XEP-0492 is about messages: a call rings."""
+        is_muted = importance is Importance.IMPORTANT and self._chats.is_muted(account, stanza)
+        return Importance.NONE if is_muted else importance
 
     # --- PushService -------------------------------------------------------------------------------------------------
 

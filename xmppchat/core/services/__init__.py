@@ -30,9 +30,12 @@ from xmppchat.core.services.contacts import (
 from xmppchat.core.services.contents import (
     ArchivedMessage,
     ArchiveService,
+    ChatSettingsService,
+    ContentView,
     Conversation,
     NodeDescription,
     NodeService,
+    PrivateXmlService,
 )
 from xmppchat.core.services.server import (
     DiscoService,
@@ -62,9 +65,8 @@ class Services:
 
 __all__ = [
     "AccountService", "ArchiveService", "ArchivedMessage", "BlockingService", "BotService", "CapsService",
-    "Conversation",
-    "DeviceService", "DiscoService", "Invitation", "InvitationService", "LoggedIn", "NodeDescription",
-    "NodeService", "PresenceService",
+    "ChatSettingsService", "ContentView", "Conversation", "DeviceService", "DiscoService", "Invitation",
+    "InvitationService", "LoggedIn", "NodeDescription", "NodeService", "PresenceService", "PrivateXmlService",
     "PushService", "Reader", "Registration", "RegistrationService", "ReloadService", "ResumptionService",
     "RosterItem", "RosterService", "SentMessage", "Services", "SubscriptionService", "Successor",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from xmppchat.core.account import Account
     from xmppchat.core.session import Session
     from xmppchat.core.turn import Turn
+    from xmppchat.protocol.stanza import Stanza
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,9 @@ class PresenceService(Protocol):
 
     def reveal(self, account: Account, others: Collection[JID], turn: Turn) -> None:
         """`others`, who are let in, are not blocked any more (XEP-0191 §3.4): they see who is there."""
+
+    def show_again(self, account: Account, change: Callable[[Stanza], Stanza], turn: Turn) -> None:
+        """What the server adds to the presence of `account` is another: broadcast again what `change` makes another."""
 
     def look_for(self, account: Account, others: Collection[JID], turn: Turn) -> None:
         """Ask for the presence of `others` again, for every session that is there (RFC 6121 §4.3.1)."""

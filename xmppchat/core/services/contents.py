@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
 from xmppchat.protocol.stanza import Stanza
 
@@ -61,13 +62,28 @@ class ArchiveService(Protocol):
 @dataclass(frozen=True, slots=True)
 class NodeDescription:
     """A node of an account (XEP-0163): the configuration by the names of XEP-0060 §17.4.4, as far as it is asked for
-    here, and when each item was published (ms since 1970), by id, the oldest first. `max_items` is 0 for "max"."""
+    here, and when each item was published (ms since 1970), by id, the oldest first. `max_items` is 0 for "max", `size`
+    the bytes of all items."""
 
     name: str
     access_model: str
     persist_items: bool
     max_items: int
     items: Mapping[str, int]
+    size: int = field(default=0, compare=False)
+
+
+class ContentView(Protocol):
+    """Another form of what is kept elsewhere, which a component makes: clients read and write it as if it were kept.
+
+    Both run in the mailbox of the account, so that who reads sees what was written before.
+    """
+
+    async def read(self, account: Account) -> Element | None:
+        """What there is, None for nothing."""
+
+    async def write(self, account: Account, content: Element, turn: Turn) -> None:
+        """Put `content` in the place of what there is. Raises a stanza error where that cannot be."""
 
 
 class NodeService(Protocol):
@@ -82,6 +98,9 @@ class NodeService(Protocol):
 
     def describe_node(self, account: Account, node: str) -> NodeDescription | None:
         """One node, None where there is none of this name."""
+
+    def version(self, account: Account, node: str) -> object:
+        """Something that is equal as long as nothing is published to a node or removed from it."""
 
     async def read(self, account: Account, node: str, ids: Collection[str] | None = None) -> Mapping[str, Element]:
         """Payloads by the ids of their items, the oldest first: all, or those of `ids` that are there."""
@@ -100,7 +119,47 @@ class NodeService(Protocol):
     def delete_node(self, account: Account, node: str, turn: Turn) -> None:
         """Delete a node, if it is there, and tell of it."""
 
+    def configure(self, account: Account, node: str, options: Mapping[str, str], turn: Turn) -> None:
+        """Configure a node, if it is there, by the names of XEP-0060 §17.4.4."""
+
+    def may_read(self, account: Account, node: str, who: JID) -> bool:
+        """Whether `who` may retrieve items of a node that is there."""
+
+    def show(self, node: str, view: ContentView) -> None:
+        """The node is, for the owners of accounts, `view`: one item, "current"."""
+
+    def tell_of_view(self, account: Account, node: str, content: Element, turn: Turn) -> None:
+        """Notify the clients of `account` that ask for a view that it is `content` now."""
+
+    def is_awaited(self, account: Account, node: str) -> bool:
+        """Whether a client of `account` that is there asks for notifications of a node."""
+
+
+class PrivateXmlService(Protocol):
+    """Private XML (XEP-0049), for components that show there what is kept elsewhere."""
+
+    def show(self, namespace: str, name: str, view: ContentView) -> None:
+        """The element is `view` for clients; what is stored under its name is the component's."""
+
+    def has(self, account: Account, namespace: str, name: str) -> bool:
+        """Whether an element is stored."""
+
+    async def read(self, account: Account, namespace: str, name: str) -> Element | None:
+        """The element that is stored."""
+
+    def put(self, account: Account, element: Element, turn: Turn) -> None:
+        """Store an element in the place of the one of its name; an empty one takes that away. Raises a stanza error at
+        a limit."""
+
+
+class ChatSettingsService(Protocol):
+    """What accounts want to be notified of, chat by chat (XEP-0492)."""
+
+    def is_muted(self, account: Account, stanza: Stanza) -> bool:
+        """Whether `account` does not want to be notified of a message that came for it."""
+
 
 __all__ = [
-    "ArchiveService", "ArchivedMessage", "Conversation", "NodeDescription", "NodeService",
+    "ArchiveService", "ArchivedMessage", "ChatSettingsService", "ContentView", "Conversation", "NodeDescription",
+    "NodeService", "PrivateXmlService",
 ]  # fmt: skip
