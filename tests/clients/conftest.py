@@ -68,8 +68,8 @@ async def slix(server: ServerProcess) -> AsyncIterator[MakeSlix]:
     """Makes slixmpp clients, logged out at the end."""
     made: list[Slix] = []
 
-    def make(user: User, **options: object) -> Slix:
-        made.append(Slix(server, user.jid, user.password, **options))  # type: ignore[arg-type]
+    def make(user: User, kind: type[Slix] = Slix, **options: object) -> Slix:
+        made.append(kind(server, user.jid, user.password, **options))  # type: ignore[arg-type]
         return made[-1]
 
     yield make

@@ -1,197 +1,278 @@
-"""slixmpp with an OMEMO device, by the libraries and their own XML: nothing in here is of the server's.
+"""slixmpp as a device that encrypts, by the plugin slixmpp-omemo, in both namespaces of OMEMO (XEP-0384).
 
-slixmpp-omemo cannot speak the newer namespace, so what joins the two is written here.
+The plugin publishes the keys for both, but encrypts and reads the older one only. For `urn:xmpp:omemo:2` this module
+makes and reads the envelope (XEP-0420) and leaves the ratchet to the plugin's session manager. All devices are trusted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape, quoteattr
 
-import oldmemo
-import oldmemo.etree
-import twomemo
 import twomemo.etree
-from omemo import (
-    Bundle,
-    DeviceInformation,
-    DeviceList,
-    JSONType,
-    Just,
-    Maybe,
-    Message,
-    Nothing,
-    SessionManager,
-    Storage,
-    TrustLevel,
-)
-from slix import Slix
+from live_server import ServerProcess, User
+from omemo.session_manager import MessageNotForUs
+from omemo.storage import Just, Maybe, Nothing, Storage
+from slix import MakeSlix, Slix
 from slixmpp import JID
-from slixmpp.exceptions import IqError
-from slixmpp.stanza import Message as Stanza
-from slixmpp.xmlstream.handler import Callback
+from slixmpp.plugins import register_plugin
+from slixmpp.stanza import Message
+from slixmpp.xmlstream.handler import CoroutineCallback
 from slixmpp.xmlstream.matcher import MatchXPath
-from waiting import PATIENCE
+from slixmpp_omemo import XEP_0384
+from waiting import PATIENCE, until
 
-OLD, NEW = oldmemo.oldmemo.NAMESPACE, twomemo.twomemo.NAMESPACE
-SCE, CLIENT = "{urn:xmpp:sce:1}", "{jabber:client}"
-LISTS = {OLD: "eu.siacs.conversations.axolotl.devicelist", NEW: "urn:xmpp:omemo:2:devices"}
-XML = {OLD: oldmemo.etree, NEW: twomemo.etree}
+AXOLOTL = "eu.siacs.conversations.axolotl"
+OMEMO = "urn:xmpp:omemo:2"
+NAMESPACES = (AXOLOTL, OMEMO)
+#: The nodes that list an account's devices.
+DEVICE_LISTS = {AXOLOTL: f"{AXOLOTL}.devicelist", OMEMO: f"{OMEMO}:devices"}
+#: The node of all bundles of an account in the newer OMEMO; the older has one for each device.
+BUNDLES = f"{OMEMO}:bundles"
+#: What this plugin and profanity write for clients that cannot decrypt; with the newer OMEMO there is no such body
+#: (XEP-0420 §7).
+FALLBACK_BODIES = (
+    "This message is OMEMO encrypted.",
+    "You received a message encrypted with OMEMO but your client doesn't support OMEMO.",
+)
+
+_ENVELOPE = "urn:xmpp:sce:1"
+_CLIENT = "jabber:client"
+
+#: All that a device keeps, as JSON texts: nothing else of a client outlives it.
+Keys = dict[str, str]
 
 
-class Kept(Storage):
-    """What a device knows, in memory."""
+class KeptKeys(Storage):
+    """The library's store, in a dictionary that the next client of the same device gets."""
 
-    def __init__(self) -> None:
-        super().__init__(disable_cache=True)
-        self.values: dict[str, JSONType] = {}
+    def __init__(self, keys: Keys) -> None:
+        super().__init__()
+        self._keys = keys
 
-    async def _load(self, key: str) -> Maybe[JSONType]:
-        return Just(self.values[key]) if key in self.values else Nothing()
+    async def _load(self, key: str) -> Maybe[Any]:
+        return Just(json.loads(self._keys[key])) if key in self._keys else Nothing()
 
-    async def _store(self, key: str, value: JSONType) -> None:
-        self.values[key] = value
+    async def _store(self, key: str, value: Any) -> None:
+        self._keys[key] = json.dumps(value)
 
     async def _delete(self, key: str) -> None:
-        self.values.pop(key, None)
+        self._keys.pop(key, None)
 
 
-class Omemo:
-    """The device of a client, in some `namespaces`. :attr:`texts` are what it could read: (namespace, text)."""
+class TrustingOmemo(XEP_0384):
+    """The plugin, with a store, with blind trust, and one thing at a time: its events and messages interleave else."""
 
-    def __init__(self, client: Slix) -> None:
-        self.client = client
-        self.texts: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-        self.manager: SessionManager
-        self._reading: list[asyncio.Task[None]] = []
-        for namespace in (OLD, NEW):
-            matcher = MatchXPath(f"{CLIENT}message/{{{namespace}}}encrypted")
-            client.register_handler(Callback(f"encrypted {namespace}", matcher, self._received))
+    default_config: ClassVar = {"fallback_message": FALLBACK_BODIES[0], "keys": None}
 
-    @classmethod
-    async def begin(cls, client: Slix, *namespaces: str, kept: Kept) -> Omemo:
-        """Give a client that is logged in a device, which may have been there before."""
-        for plugin in ("xep_0004", "xep_0060"):
-            client.register_plugin(plugin)
-        device, storage = cls(client), kept
-        made = [twomemo.Twomemo(storage), oldmemo.Oldmemo(storage)]
-        backends = [backend for backend in made if backend.namespace in namespaces]
-        sessions = type("Bound", (Sessions,), {"device": device})
-        device.manager = await sessions.create(backends, storage, client.boundjid.bare, None, "undecided")
-        await device.manager.after_history_sync()
-        return device
+    def plugin_init(self) -> None:
+        self.lock = asyncio.Lock()
+        self._storage = KeptKeys(self.keys)
+        super().plugin_init()
 
-    async def end(self) -> None:
-        """Nothing more is done for it."""
-        await self.manager.shutdown()
+    @property
+    def storage(self) -> Storage:
+        return self._storage
 
-    async def say(self, to: str, text: str, namespace: str) -> None:
-        """Write something that only `to` can read."""
-        await self.manager.refresh_device_lists(to)
-        plain = {OLD: text.encode(), NEW: self._envelope(text)}
-        messages, errors = await self.manager.encrypt(frozenset({to}), plain, [namespace])
-        assert not errors
-        for message in messages:
-            self.send(message, to)
+    @property
+    def _btbv_enabled(self) -> bool:
+        return True
 
-    def _envelope(self, text: str) -> bytes:
-        body = ET.Element("body")
-        body.text = text
-        inside = ET.tostring(body, encoding="unicode").replace("<body>", "<body xmlns='jabber:client'>", 1)
-        return (
-            f"<envelope xmlns='urn:xmpp:sce:1'><content>{inside}</content><rpad>{secrets.token_hex(16)}</rpad>"
-            f"<from jid='{self.client.boundjid.bare}'/></envelope>"
-        ).encode()
+    async def _prompt_manual_trust(self, manually_trusted: Any, identifier: str | None) -> None:
+        raise AssertionError(f"not trusted blindly: {manually_trusted}")
 
-    def send(self, message: Message, to: str) -> None:
-        stanza = self.client.make_message(mto=JID(to), mtype="chat")
-        stanza.append(XML[message.namespace].serialize_message(message))
-        stanza.append(ET.Element("{urn:xmpp:hints}store"))
-        stanza.send()
+    async def _on_device_list_update(self, message: Message) -> None:
+        async with self.lock:
+            await super()._on_device_list_update(message)
+        items = message["pubsub_event"]["items"]
+        devices = list(items["item"].xml[0])
+        self.xmpp.told[(message["from"].bare, items["node"])] = len(devices)
 
-    async def publish(self, node: str, item: str, payload: ET.Element, most: str) -> None:
-        client = self.client
-        form = client.plugin["xep_0004"].make_form(ftype="submit")
-        form.add_field(var="FORM_TYPE", ftype="hidden", value="http://jabber.org/protocol/pubsub#publish-options")
-        for name, value in (("access_model", "open"), ("persist_items", "true"), ("max_items", most)):
-            form.add_field(var=f"pubsub#{name}", value=value)
-        await client.plugin["xep_0060"].publish(JID(client.boundjid.bare), node, item, payload, form)
 
-    async def payload(self, owner: str, node: str, *ids: str) -> ET.Element | None:
+register_plugin(TrustingOmemo)
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What a device read: who wrote it, by which OMEMO."""
+
+    sender: str
+    namespace: str
+    text: str
+
+
+class OmemoSlix(Slix):
+    """A device of an account; it is a new one unless it gets the `keys` of a former client."""
+
+    def __init__(
+        self, server: ServerProcess, jid: str, password: str, *, keys: Keys | None = None, **options: Any
+    ) -> None:
+        super().__init__(server, jid, password, **options)
+        self.keys: Keys = {} if keys is None else keys
+        #: What came, and why it could not be read.
+        self.heard: asyncio.Queue[Secret | Exception] = asyncio.Queue()
+        #: (bare JID, node) -> devices on the list, as told by the latest event.
+        self.told: dict[tuple[str, str], int] = {}
+        self._published = asyncio.Event()
+        for plugin in ("xep_0280", "xep_0313", "xep_0334", "xep_0380"):
+            self.register_plugin(plugin)
+        self.register_plugin("xep_0384", {"keys": self.keys})
+        self._omemo: TrustingOmemo = self.plugin["xep_0384"]
+        self.add_event_handler("omemo_initialized", lambda _: self._published.set())
+        self.register_handler(
+            # "message" events are for stanzas with a body, which the newer OMEMO has not.
+            CoroutineCallback("Encrypted", MatchXPath(f"{{{_CLIENT}}}message"), self._take)
+        )
+
+    async def login(self, *, available: bool = True) -> OmemoSlix:
+        """Logs in, publishes the device and, if `available`, sends presence. Raises LoginRefused."""
+        await super().login(available=False)
+        await asyncio.wait_for(self._published.wait(), PATIENCE)
+        await self.plugin["xep_0280"].enable(timeout=PATIENCE)
+        if available:
+            # The plugin says so before there is a resource that it could be said of, so nobody ever hears of it.
+            self.plugin["xep_0163"].add_interest(list(DEVICE_LISTS.values()))
+            await self.plugin["xep_0115"].update_caps(broadcast=False)
+            self.send_presence()
+            await self.settle()
+        return self
+
+    async def whisper(self, to: str, text: str, namespace: str) -> Message:
+        """Encrypts `text` for all devices of the bare JID `to` and the own ones, sends it and returns the stanza."""
+        async with self._omemo.lock:
+            seal = self._seal if namespace == OMEMO else self._seal_as_before
+            message = await seal(JID(to), text)
+        message["eme"]["namespace"] = namespace
+        message["eme"]["name"] = "OMEMO"
+        message.send()
+        return message
+
+    async def _seal_as_before(self, to: JID, text: str) -> Message:
+        sealed, errors = await self._omemo.encrypt_message(self.make_message(to, text, mtype="chat"), to)
+        assert not errors, errors
+        return sealed
+
+    async def _seal(self, to: JID, text: str) -> Message:
+        await self._omemo.refresh_device_lists({to})
+        manager = await self._omemo.get_session_manager()
+        plaintext = {OMEMO: _envelope(text, self.boundjid.bare)}
+        (sealed,), errors = await manager.encrypt(frozenset({to.bare}), plaintext, backend_priority_order=[OMEMO])
+        assert not errors, errors
+        message = self.make_message(to, mtype="chat")
+        message.append(twomemo.etree.serialize_message(sealed))
+        message.enable("store")
+        return message
+
+    async def _take(self, stanza: Message) -> None:
+        """Reads what came live, from the offline store, or as a copy; not what was asked of the archive."""
+        for copy in ("carbon_received", "carbon_sent"):
+            if stanza.get_plugin(copy, check=True) is not None and stanza["from"].bare == self.boundjid.bare:
+                stanza = stanza[copy]
         try:
-            answer = await self.client.plugin["xep_0060"].get_items(JID(owner), node, item_ids=ids or None)
-        except IqError as error:
-            if error.condition != "item-not-found":
+            secret = await self.read(stanza)
+        except Exception as error:
+            self.heard.put_nowait(error)
+        else:
+            if secret is not None:
+                self.heard.put_nowait(secret)
+
+    async def read(self, message: Message) -> Secret | None:
+        """Decrypts `message`; None where there is nothing to read. Raises what the library does."""
+        namespace = next((n for n in NAMESPACES if message.xml.find(f"{{{n}}}encrypted") is not None), None)
+        if namespace is None:
+            return None
+        element = message.xml.find(f"{{{namespace}}}encrypted")
+        try:
+            async with self._omemo.lock:
+                read = self._open if namespace == OMEMO else self._open_as_before
+                text = await read(message)
+        except MessageNotForUs:
+            # Without a payload it completes the session of another device of the account (XEP-0384 §6).
+            if element.find(f"{{{namespace}}}payload") is not None:
                 raise
             return None
-        items = answer["pubsub"]["items"]
-        return next(iter(items["item"].xml), None) if len(items) else None
+        return Secret(message["from"].bare, namespace, text) if text else None
 
-    async def hears(self) -> tuple[str, str]:
-        """The next text that it can read."""
-        return await asyncio.wait_for(self.texts.get(), PATIENCE)
+    async def _open_as_before(self, message: Message) -> str:
+        opened, _ = await self._omemo.decrypt_message(message)
+        return str(opened["body"])
 
-    def _received(self, stanza: Stanza) -> None:
-        self._reading.append(asyncio.get_running_loop().create_task(self._read(stanza)))
+    async def _open(self, message: Message) -> str:
+        sender = message["from"].bare
+        parsed = twomemo.etree.parse_message(message.xml.find(f"{{{OMEMO}}}encrypted"), sender)
+        plaintext = (await (await self._omemo.get_session_manager()).decrypt(parsed))[0]
+        return "" if plaintext is None else _text(plaintext, sender)
 
-    async def _read(self, stanza: Stanza) -> None:
-        sender, own = stanza["from"].bare, self.client.boundjid.bare
-        for namespace in (OLD, NEW):
-            element = stanza.xml.find(f"{{{namespace}}}encrypted")
-            if element is None:
-                continue
-            if namespace == OLD:
-                message = await oldmemo.etree.parse_message(element, sender, own, self.manager)
-            else:
-                message = twomemo.etree.parse_message(element, sender)
-            plain, _, _ = await self.manager.decrypt(message)
-            if plain is not None and namespace == OLD:
-                self.texts.put_nowait((namespace, plain.decode()))
-            elif plain is not None:
-                envelope = ET.fromstring(plain)
-                author = envelope.find(f"{SCE}from")
-                assert author is not None
-                assert author.get("jid") == sender
-                text = envelope.findtext(f"{SCE}content/{CLIENT}body")
-                self.texts.put_nowait((namespace, text or ""))
+    async def hears(self, sender: str, namespace: str, text: str) -> None:
+        """Returns once the next message could be read; it must be this. Raises the library's error otherwise."""
+        expected = Secret(sender, namespace, text)
+        try:
+            secret = await asyncio.wait_for(self.heard.get(), PATIENCE)
+        except TimeoutError:
+            raise AssertionError(f"nothing at {self.boundjid} instead of {expected}") from None
+        if isinstance(secret, Exception):
+            raise secret
+        assert secret == expected
+
+    async def is_told(self, owner: str, devices: int, namespaces: Sequence[str] = NAMESPACES) -> None:
+        """Returns once events said that `owner` has so many devices, in each of the `namespaces`."""
+        await until(
+            lambda: all(self.told.get((owner, DEVICE_LISTS[n])) == devices for n in namespaces),
+            lambda: f"{devices} devices of {owner} at {self.boundjid}: {self.told}",
+        )
+
+    async def archived(self) -> list[Message]:
+        """The encrypted messages in the account's archive that have a payload, oldest first."""
+        results = [result async for result in self.plugin["xep_0313"].iterate()]
+        messages = [result["mam_result"]["forwarded"]["stanza"] for result in results]
+        return [
+            m for m in messages if any(m.xml.find(f"{{{n}}}encrypted/{{{n}}}payload") is not None for n in NAMESPACES)
+        ]
 
 
-def _place(namespace: str, number: int) -> tuple[str, str]:
-    old = f"eu.siacs.conversations.axolotl.bundles:{number}"
-    return (old, "current") if namespace == OLD else ("urn:xmpp:omemo:2:bundles", str(number))
+async def device(slix: MakeSlix, user: User, keys: Keys | None = None, *, available: bool = True) -> OmemoSlix:
+    """A device of `user`, logged in; with `keys` that which they are of."""
+    client = slix(user, kind=OmemoSlix, keys=keys)
+    assert isinstance(client, OmemoSlix)
+    return await client.login(available=available)
 
 
-class Sessions(SessionManager):
-    """What the library does of a `device`."""
+def begins_a_session(message: Message) -> bool:
+    """Whether any device gets a key exchange with it."""
+    keys = [key for n in NAMESPACES for key in message.xml.iter(f"{{{n}}}key")]
+    assert keys
+    return any(key.get("prekey") in ("1", "true") or key.get("kex") in ("1", "true") for key in keys)
 
-    device: ClassVar[Omemo]
 
-    async def _upload_bundle(self, bundle: Bundle) -> None:  # type: ignore[override]
-        element = XML[bundle.namespace].serialize_bundle(bundle)  # type: ignore[arg-type]
-        await self.device.publish(*_place(bundle.namespace, bundle.device_id), element, "max")
+def check_secrecy(server: ServerProcess, message: Message, text: str) -> None:
+    """The server has this message on its disk, with no other body than that which tells of the encryption."""
+    payload = next(found for n in NAMESPACES if (found := message.xml.findtext(f".//{{{n}}}payload")))
+    assert message["body"] in ("", *FALLBACK_BODIES)
+    assert text not in str(message)
+    files = [path.read_bytes() for path in server.directory.rglob("*") if path.is_file()]
+    assert any(payload[:24].encode() in content for content in files)
+    assert not any(text.encode() in content for content in files)
 
-    async def _download_bundle(self, namespace: str, bare_jid: str, device_id: int) -> Bundle:  # type: ignore[override]
-        element = await self.device.payload(bare_jid, *_place(namespace, device_id))
-        assert element is not None
-        return XML[namespace].parse_bundle(element, bare_jid, device_id)
 
-    async def _delete_bundle(self, namespace: str, device_id: int) -> None:  # type: ignore[override]
-        raise NotImplementedError
+def _envelope(text: str, sender: str) -> bytes:
+    """An envelope (XEP-0420 §4, XEP-0384 §5.5.1); clients want its namespaces without prefixes."""
+    return (
+        f"<envelope xmlns='{_ENVELOPE}'><content><body xmlns='{_CLIENT}'>{escape(text)}</body></content>"
+        f"<rpad>{secrets.token_hex(secrets.randbelow(100))}</rpad><from jid={quoteattr(sender)}/></envelope>"
+    ).encode()
 
-    async def _upload_device_list(self, namespace: str, device_list: DeviceList) -> None:  # type: ignore[override]
-        await self.device.publish(LISTS[namespace], "current", XML[namespace].serialize_device_list(device_list), "1")
 
-    async def _download_device_list(self, namespace: str, bare_jid: str) -> DeviceList:  # type: ignore[override]
-        element = await self.device.payload(bare_jid, LISTS[namespace])
-        return {} if element is None else XML[namespace].parse_device_list(element)
-
-    async def _evaluate_custom_trust_level(self, device: DeviceInformation) -> TrustLevel:
-        return TrustLevel.TRUSTED
-
-    async def _make_trust_decision(self, undecided: frozenset[DeviceInformation], identifier: str | None) -> None:
-        raise NotImplementedError
-
-    async def _send_message(self, message: Message, bare_jid: str) -> None:  # type: ignore[override]
-        self.device.send(message, bare_jid)
+def _text(envelope: bytes, sender: str) -> str:
+    """The body in `envelope`, which must be of `sender`."""
+    element = ET.fromstring(envelope)
+    assert element.tag == f"{{{_ENVELOPE}}}envelope"
+    claimed = element.find(f"{{{_ENVELOPE}}}from")
+    assert claimed is not None
+    assert claimed.get("jid") == sender
+    return element.findtext(f"{{{_ENVELOPE}}}content/{{{_CLIENT}}}body", "")

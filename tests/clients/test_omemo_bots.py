@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from live_server import Certificates, LiveServer
-from omemo_client import NEW, OLD, Kept, Omemo
+from omemo_by_hand import NEW, OLD, Kept, Omemo
 from slix import Slix
 
 SECRET = "But soft, what light through yonder window breaks?"

@@ -75,14 +75,27 @@ class Client:
         inner = f"<publish node='{node}'><item id='{item}'>{payload}</item></publish>{form}"
         return condition(await self.ask("set", inner, to))
 
-    async def configure(self, node: str = NODE, **options: str) -> str:
+    async def configure(self, node: str = NODE, to: str = "", **options: str) -> str:
         """Configure a node; returns what is wrong, "" for nothing."""
         fields = "".join(f"<field var='pubsub#{name}'><value>{v}</value></field>" for name, v in options.items())
         form = (
             f"<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'>"
             f"<value>{NS.PUBSUB_NODE_CONFIG}</value></field>{fields}</x>"
         )
-        return condition(await self.ask("set", f"<configure node='{node}'>{form}</configure>", owner=True))
+        return condition(await self.ask("set", f"<configure node='{node}'>{form}</configure>", to, owner=True))
+
+    async def subscribe(self, to: str, node: str = NODE, jid: str = "") -> str:
+        """Subscribe its bare address, or `jid`; returns what is wrong, "" for nothing."""
+        return condition(await self.ask("set", f"<subscribe node='{node}' jid='{jid or self.bare}'/>", to))
+
+    async def affiliate(self, to: str, node: str = NODE, **ranks: str) -> str:
+        """Make others, by name, something to a node; returns what is wrong, "" for nothing."""
+        domain = self.driver.domain
+        inner = "".join(
+            f"<affiliation jid='{name}@{domain}' affiliation='{rank}'/>" for name, rank in ranks.items()
+        )
+        asked = f"<affiliations node='{node}'>{inner}</affiliations>"
+        return condition(await self.ask("set", asked, to, owner=True))
 
     async def items(self, node: str = NODE, to: str = "") -> dict[str, str] | str:
         """Texts by id of item, or what is wrong."""

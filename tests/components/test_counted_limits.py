@@ -52,6 +52,9 @@ ELSEWHERE: dict[str, str] = {
     **dict.fromkeys((
         "pubsub_payload_bytes", "pubsub_nodes", "pubsub_bytes", "pubsub_items", "pubsub_entities",
     ), "components/test_pubsub.py"),
+    **dict.fromkeys((
+        "pubsub_service_nodes", "pubsub_created_nodes", "pubsub_service_bytes", "pubsub_service_subscriptions",
+    ), "components/test_pubsub_service.py"),
     **dict.fromkeys(("stored_xml_bytes", "private_xml_bytes", "private_xml_elements"),
                     "components/test_profile_storage.py"),
 }  # fmt: skip

@@ -64,6 +64,20 @@ def test_every_field_of_the_form_is_a_field_of_the_configuration() -> None:
     assert NodeConfig.from_json('{"of_a_later_version": 1, "title": "x"}') == NodeConfig(title="x")
 
 
+async def test_what_profanity_needs_to_publish_keys_for_everybody(start: Start) -> None:
+    """It adds itself to a list that is not there by a number, and asks the domain for publish-options."""
+    driver = await start()
+    juliet = await Client.log_in(driver, "juliet")
+    missing = (await juliet.ask("get", f"<items node='{NODE}'/>", juliet.bare)).find("error")
+    assert missing is not None
+    assert missing.get("code") == "404"
+    assert missing.find("item-not-found", NS.STANZA_ERROR) is not None
+    answer = await juliet.request("get", f"<query xmlns='{NS.DISCO_INFO}'/>", driver.domain)
+    info = answer.find("query", NS.DISCO_INFO)
+    assert info is not None
+    assert NS.PUBSUB_OPTIONS in [feature.get("var") for feature in info.find_all("feature")]
+
+
 async def test_what_is_left_blank_says_nothing(start: Start) -> None:
     """As a condition it cannot be met (V-53), in a configuration it changes nothing."""
     driver = await start()

@@ -30,7 +30,8 @@ def address(name: str) -> JID:
 
 
 def in_memory(driver: MemoryDriver) -> list[str]:
-    return sorted(account.jid.local for account in driver.server.kernel.directory.accounts())
+    accounts = driver.server.kernel.directory.accounts()
+    return sorted(account.jid.local for account in accounts if account.jid.local)  # without what is a domain's
 
 
 async def bind(driver: MemoryDriver, name: str) -> Session:

@@ -39,6 +39,9 @@ modules_disabled = {{ "s2s", "limits" }}
 ssl = {{ certificate = "{certificate}", key = "{key}" }}
 admins = {{ {admins} }}
 VirtualHost "{domain}"
+Component "pubsub.{domain}" "pubsub"
+  name = "Publish-Subscribe"
+  autocreate_on_publish = true
 """
 
 

@@ -28,7 +28,7 @@ from xmppchat.components.operations import Operations
 from xmppchat.components.ping import Ping
 from xmppchat.components.presence import Presence, Subscriptions
 from xmppchat.components.private_xml import PrivateXml
-from xmppchat.components.pubsub import Pubsub
+from xmppchat.components.pubsub import Pubsub, PubsubService
 from xmppchat.components.push import Push
 from xmppchat.components.register import Register
 from xmppchat.components.roster import Roster
@@ -44,6 +44,6 @@ from xmppchat.core.component import Component
 BUILTIN: tuple[type[Component[Any]], ...] = (
     Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Bookmarks, Bots, Caps, Carbons,
     ContactAddresses, Csi, Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline,
-    Omemo, Operations, Ping, Presence, PrivateXml, Pubsub, Push, Register, Roster, ServiceAdministration, Strangers,
-    StreamLimits, StreamManagement, Subscriptions, Users, Vcard, Version,
+    Omemo, Operations, Ping, Presence, PrivateXml, Pubsub, PubsubService, Push, Register, Roster,
+    ServiceAdministration, Strangers, StreamLimits, StreamManagement, Subscriptions, Users, Vcard, Version,
 )

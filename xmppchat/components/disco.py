@@ -1,4 +1,4 @@
-"""Service discovery (XEP-0030): what the server and its accounts can do, from the declarations of all components.
+"""Service discovery (XEP-0030): what the server, its accounts and services can do, from what components declare.
 
 Example::
 
@@ -13,11 +13,13 @@ Example::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import Field, field_validator
 
 from xmppchat.core.component import (
     ACCOUNT,
+    DOMAIN,
     SERVER,
     At,
     Component,
@@ -63,7 +65,9 @@ class Disco(Component[DiscoConfig]):
     implements = (Xep(30, "2.5.0"), Xep(128, "1.0.1"))
     Config = DiscoConfig
     provides = (DiscoService,)
-    features = (Feature(NS.DISCO_INFO, at=SERVER | ACCOUNT), Feature(NS.DISCO_ITEMS, at=SERVER | ACCOUNT))
+    features = (
+        Feature(NS.DISCO_INFO, at=SERVER | ACCOUNT | DOMAIN), Feature(NS.DISCO_ITEMS, at=SERVER | ACCOUNT | DOMAIN),
+    )  # fmt: skip
     identities = (
         Identity("server", "im", "xmppchat"),
         Identity("account", "registered", at=ACCOUNT),
@@ -71,23 +75,19 @@ class Disco(Component[DiscoConfig]):
 
     def setup(self) -> None:
         """Gather what the components declared; it does not change while the server runs."""
-        self._info = {at: self._gather(at) for at in (SERVER, ACCOUNT)}
+        kernel = self.kernel
+        self._info = {at: _gather(at, kernel.components) for at in (SERVER, ACCOUNT)}
+        shared = [component for component in kernel.components if not component.has_domains()]
+        self._of_domains = {domain: _gather(DOMAIN, [owner, *shared]) for domain, owner in kernel.domains.items()}
 
-    def _gather(self, at: At) -> list[Element]:
-        components = self.kernel.components
-        identities = [identity for c in components for identity in c.identities if at in identity.at]
-        features = sorted({feature.namespace for c in components for feature in c.features if at in feature.at})
-        return [
-            Element("identity", NS.DISCO_INFO, {"category": i.category, "type": i.type, "name": i.name or None})
-            for i in identities
-        ] + [Element("feature", NS.DISCO_INFO, {"var": namespace}) for namespace in features]
-
-    @iq_get(NS.DISCO_INFO, "query", at=SERVER | ACCOUNT, who=Who.SUBSCRIBER)
+    @iq_get(NS.DISCO_INFO, "query", at=SERVER | ACCOUNT | DOMAIN, who=Who.SUBSCRIBER)
     def info(self, request: IqRequest) -> Element:
         """Identities and features. To a stranger an account looks as one that is not there (XEP-0030 §8)."""
         node = request.payload.get("node")
         if node:
             return self._node(request, node)
+        if request.domain in self._of_domains:
+            return Element("query", NS.DISCO_INFO, None, self._of_domains[request.domain])
         description = self.description(_at(request), request.domain)
         if request.account is None:
             return description
@@ -99,12 +99,15 @@ class Disco(Component[DiscoConfig]):
         forms = [form for component in self.kernel.components for form in component.disco_forms(at, domain)]
         return Element("query", NS.DISCO_INFO, None, [*self._info[at], *forms])
 
-    @iq_get(NS.DISCO_ITEMS, "query", at=SERVER | ACCOUNT, who=Who.SUBSCRIBER)
+    @iq_get(NS.DISCO_ITEMS, "query", at=SERVER | ACCOUNT | DOMAIN, who=Who.SUBSCRIBER)
     def items(self, request: IqRequest) -> Element:
         """Addresses and nodes that belong to it."""
         node = request.payload.get("node")
         if node:
             return self._node(request, node)
+        owner = self.kernel.domains.get(request.domain)
+        if owner is not None:
+            return Element("query", NS.DISCO_ITEMS, None, owner.disco_nodes(request))
         at, components = _at(request), self.kernel.components
         found: list[Sequence[Element]] = [component.disco_items(at, request.domain) for component in components]
         if at is ACCOUNT:
@@ -119,11 +122,22 @@ class Disco(Component[DiscoConfig]):
         return [Element("item", NS.DISCO_ITEMS, {"jid": jid, "name": name or None}) for jid, name in items]
 
     def _node(self, request: IqRequest, node: str) -> Element:
-        for component in self.kernel.components:
+        owner = self.kernel.domains.get(request.domain)
+        for component in self.kernel.components if owner is None else (owner,):
             answer = component.disco_node(request, node)
             if answer is not None:
                 return answer
         raise ItemNotFound("there is no such node here")
+
+
+def _gather(at: At, components: Sequence[Component[Any]]) -> list[Element]:
+    """Identities and features as `components` declared them."""
+    identities = [identity for c in components for identity in c.identities if at in identity.at]
+    features = sorted({feature.namespace for c in components for feature in c.features if at in feature.at})
+    return [
+        Element("identity", NS.DISCO_INFO, {"category": i.category, "type": i.type, "name": i.name or None})
+        for i in identities
+    ] + [Element("feature", NS.DISCO_INFO, {"var": namespace}) for namespace in features]
 
 
 def _at(request: IqRequest) -> At:

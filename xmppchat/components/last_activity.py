@@ -69,6 +69,8 @@ class Seen:
 
 
 def _build(account: Account, rows: Sequence[Any]) -> Seen:
+    if not rows:  # an address of a component's (ADR 21)
+        return Seen(account.created_at, "")
     return Seen(rows[0].seen_at or rows[0].created_at, rows[0].seen_status)
 
 

@@ -12,7 +12,17 @@ Example::
 
 from __future__ import annotations
 
-from xmppchat.core.component import ACCOUNT, SERVER, Component, ComponentConfig, Feature, IqRequest, Xep, iq_get
+from xmppchat.core.component import (
+    ACCOUNT,
+    DOMAIN,
+    SERVER,
+    Component,
+    ComponentConfig,
+    Feature,
+    IqRequest,
+    Xep,
+    iq_get,
+)
 from xmppchat.protocol.namespaces import NS
 
 
@@ -21,8 +31,8 @@ class Ping(Component[ComponentConfig]):
 
     name = "ping"
     implements = (Xep(199, "2.0.1"),)
-    features = (Feature(NS.PING, at=SERVER | ACCOUNT),)
+    features = (Feature(NS.PING, at=SERVER | ACCOUNT | DOMAIN),)
 
-    @iq_get(NS.PING, "ping", at=SERVER | ACCOUNT)
+    @iq_get(NS.PING, "ping", at=SERVER | ACCOUNT | DOMAIN)
     def answer(self, request: IqRequest) -> None:
         """An empty result says yes."""

@@ -79,7 +79,7 @@ class Unbegun:
 
 class Account:
     """State of one bare JID. `id` is the key in the database, 0 where no such account exists; `created_at` when it was
-    made, ms since 1970.
+    made, ms since 1970. Addresses in domains of components are such, too (:mod:`xmppchat.core.domains`).
 
     `access` is another number each time the password is another one: who proved an old one has proved nothing.
 

@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class Arrivals:
-    """Takes stanzas from links. `hosts` are served here; the first answers where no address can."""
+    """Takes stanzas from links. `hosts` are here, domains of components included; the first answers where none can."""
 
     def __init__(self, router: Router, directory: Directory, gate: CommitGate, hosts: Sequence[str]) -> None:
         self._router = router

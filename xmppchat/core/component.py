@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -37,6 +37,7 @@ from xmppchat.core.declarations import (
     PresenceDeclaration,
     StageDeclaration,
 )
+from xmppchat.protocol.errors import ServiceUnavailable
 from xmppchat.protocol.stream_features import StreamFeature
 
 if TYPE_CHECKING:
@@ -78,9 +79,10 @@ class At(enum.Flag):
 
     SERVER = enum.auto()  # the domain itself
     ACCOUNT = enum.auto()  # the bare JID of an account
+    DOMAIN = enum.auto()  # a domain of a component's own, and the addresses there (ADR 21)
 
 
-SERVER, ACCOUNT = At.SERVER, At.ACCOUNT
+SERVER, ACCOUNT, DOMAIN = At.SERVER, At.ACCOUNT, At.DOMAIN
 #: The kinds of stanzas (RFC 6120 §8.2).
 STANZA_KINDS = ("message", "presence", "iq")
 
@@ -171,6 +173,8 @@ class Component(Generic[ConfigT]):
     provides: ClassVar[Sequence[type]] = ()
     requires: ClassVar[Sequence[type]] = ()
     account_parts: ClassVar[Sequence[AccountPart[Any]]] = ()
+    #: How the addresses in :meth:`domains` are found: selects ``id, localpart, disabled, created_at``, as accounts are.
+    address_query: ClassVar[Any] = None
     #: Options that count from the start only; a reload keeps their values and says so (see :meth:`reconfigured`).
     restart_options: ClassVar[Sequence[str]] = ()
 
@@ -193,6 +197,28 @@ class Component(Generic[ConfigT]):
         What reads its options when it uses them needs nothing here.
         """
 
+    # --- domains of its own (:mod:`xmppchat.core.domains`) --------------------------------------------------------
+
+    def domains(self) -> Collection[str]:
+        """Domains that the component speaks for, prepared; asked once, before :meth:`setup`. Hosts and domains of
+        external components, as far as the configuration names such, go first.
+        """
+        return ()
+
+    @classmethod
+    def has_domains(cls) -> bool:
+        """Whether it is one that speaks for domains, though perhaps for none as it is configured."""
+        return cls.domains is not Component.domains
+
+    def receive(self, address: Account, stanza: Stanza, turn: Turn) -> None:
+        """A message or presence to `address`, which is in one of :meth:`domains` and may not exist.
+
+        May raise a :class:`~xmppchat.protocol.errors.StanzaError`, which the sender is told. Requests are answered by
+        methods that are declared with `at` :data:`DOMAIN`.
+        """
+        if stanza.kind == "message" and stanza.type != "error":
+            raise ServiceUnavailable("this service takes no messages")
+
     # --- what disco (XEP-0030) shows of a component, beside its declarations ------------------------------------
 
     def disco_forms(self, at: At, domain: str) -> Sequence[Element]:
@@ -208,7 +234,9 @@ class Component(Generic[ConfigT]):
         return ()
 
     def disco_nodes(self, request: IqRequest) -> Sequence[Element]:
-        """Items in the answer to `request`, disco#items of an account: its nodes that the asker may know of."""
+        """Items in the answer to `request`, disco#items of an account, or of an address in a domain of the component's
+        own (``request.domain`` tells): its nodes that the asker may know of.
+        """
         return ()
 
     def disco_node(self, request: IqRequest, node: str) -> Element | None:
@@ -247,7 +275,8 @@ def iq_get(namespace: str, name: str, *, at: At, who: Who = Who.OWNER) -> Callab
 
     It takes an :class:`IqRequest` and returns the payload of the result, or None for an empty one, or raises a
     :class:`~xmppchat.protocol.errors.StanzaError`. A plain method runs in place; an ``async`` one as a task. A plain
-    one that returns :class:`Later` does both. `who` matters at accounts only.
+    one that returns :class:`Later` does both. `who` matters at accounts only. :data:`DOMAIN` means the component's own
+    domains; declared by one that never has any, those of all others that do not answer this themselves.
     """
     return _declare(IqDeclaration("get", namespace, name, at, who))
 
@@ -347,8 +376,8 @@ class IqRequest:
     """An IQ request on its way to its handler.
 
     `sender` is the full JID it came from; `session` the sender's session where it is one of this server's; `account`
-    the account that is asked (None at the server), `domain` the domain that is asked. Writes and deliveries go
-    through `turn`, and leave with it. `followed_by` are stanzas for the asker behind the result.
+    the account or address that is asked (None at the server), `domain` its domain. Writes and deliveries go through
+    `turn`, and leave with it. `followed_by` are stanzas for the asker behind the result.
     """
 
     stanza: Stanza

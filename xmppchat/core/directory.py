@@ -16,6 +16,7 @@ import structlog
 
 from xmppchat.core.account import Account, AccountPart
 from xmppchat.core.commit_gate import CommitGate, StorageUnavailable
+from xmppchat.core.domains import Domains
 from xmppchat.core.runtime import Tasks
 from xmppchat.core.services import Reader
 from xmppchat.core.session import Session
@@ -37,16 +38,18 @@ class Directory:
     """Accounts by bare JID (text).
 
     `account_query` selects ``id, localpart, disabled, created_at`` by the parameters ``domain`` and (expanding)
-    ``localparts``.
+    ``localparts``; in `domains` of components it is their `address_query` that does so.
     """
 
     def __init__(
-        self, reader: Reader, gate: CommitGate, tasks: Tasks, account_query: Any, parts: Sequence[AccountPart[Any]]
+        self, reader: Reader, gate: CommitGate, tasks: Tasks, account_query: Any, parts: Sequence[AccountPart[Any]],
+        domains: Domains,
     ) -> None:
         self._reader = reader
         self._gate = gate
         self._tasks = tasks
         self._account_query = account_query
+        self._address_queries = {domain: owner.address_query for domain, owner in domains.items()}
         self._parts = tuple(parts)
         self._accounts: dict[str, Account] = {}
         self._idle: OrderedDict[str, Account] = OrderedDict()  # those without sessions, the longest so first
@@ -167,19 +170,20 @@ class Directory:
         by_domain: dict[str, list[str]] = {}
         for jid in jids:
             by_domain.setdefault(jid.domain, []).append(jid.local)
-        found = await self._reader.fetch_many(
-            [(self._account_query, {"domain": domain, "localparts": names}) for domain, names in by_domain.items()]
-        )
+        found = await self._reader.fetch_many([
+            (self._address_queries.get(domain, self._account_query), {"domain": domain, "localparts": names})
+            for domain, names in by_domain.items()
+        ])
         rows = {
-            f"{row.localpart}@{domain}": row for domain, of_domain in zip(by_domain, found, strict=True)
-            for row in of_domain
+            f"{row.localpart}@{domain}" if row.localpart else domain: row
+            for domain, of_domain in zip(by_domain, found, strict=True) for row in of_domain
         }
         loaded = {jid.bare: self._place(jid, rows.get(jid.bare)) for jid in jids}
         await self._load_parts([account for account in loaded.values() if account.exists])
         for bare, account in loaded.items():
             account.is_stale = False
             self._accounts[bare] = account
-            if not account.sessions:
+            if not account.sessions and (account.jid.local or not account.exists):  # a component's domain stays
                 self._idle[bare] = account
                 self._idle.move_to_end(bare)
         return loaded

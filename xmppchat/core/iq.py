@@ -1,7 +1,7 @@
 """IQ dispatch (RFC 6120 §8.2.3, RFC 6121 §8.5): a request to the server or to an account is one look-up.
 
-The key is (at, type, namespace, name); what nobody declared is ``service-unavailable``, said here once. Every
-request gets exactly one answer.
+The key is (at, type, namespace, name); at a domain of a component's own its name goes before "at". What nobody declared
+is ``service-unavailable``, said here once. Every request gets exactly one answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from xmppchat.core.account import Account
-from xmppchat.core.component import ACCOUNT, SERVER, At, IqRequest, Later, Who
+from xmppchat.core.component import ACCOUNT, DOMAIN, SERVER, At, IqRequest, Later, Who
 from xmppchat.core.mailbox import MailboxFull
 from xmppchat.core.router import Router
 from xmppchat.core.runtime import Clock, Tasks, Timer
@@ -90,25 +90,38 @@ class IqDispatcher:
 
     def to_server(self, stanza: Stanza, turn: Turn) -> None:
         """An IQ to one of our domains."""
+        if not stanza.is_request:
+            if stanza.from_ is not None:
+                self._answered((stanza.from_.full, stanza.id), stanza)  # a stray one is dropped (RFC 6120 §8.2.3)
+            return
         self._dispatch(SERVER, None, stanza, turn)
 
     def to_account(self, account: Account, stanza: Stanza, turn: Turn) -> None:
         """An IQ to a bare JID, answered on behalf of the account (RFC 6121 §8.5.2.1.3)."""
-        self._dispatch(ACCOUNT, account, stanza, turn)
+        if stanza.is_request:
+            self._dispatch(ACCOUNT, account, stanza, turn)
 
-    def _dispatch(self, at: At, account: Account | None, stanza: Stanza, turn: Turn) -> None:
+    def to_domain(self, owner: str, address: Account, stanza: Stanza, turn: Turn) -> None:
+        """An IQ to an address in a domain of the component `owner`."""
         if not stanza.is_request:
-            if at is SERVER and stanza.from_ is not None:
-                self._answered((stanza.from_.full, stanza.id), stanza)  # a stray one is dropped (RFC 6120 §8.2.3)
             return
+        if address.exists:
+            self._dispatch(DOMAIN, address, stanza, turn, owner)
+        else:
+            self._router.bounce(stanza, ServiceUnavailable(""), turn)
+
+    def _dispatch(self, at: At, account: Account | None, stanza: Stanza, turn: Turn, owner: str = "") -> None:
         payload = stanza.payload
         assert payload is not None, "requests were checked on entry"
-        handler = self._table.get((at, stanza.type, payload.namespace, payload.name))
+        what = (stanza.type, payload.namespace, payload.name)
+        handler = self._table.get((at, *what))
+        if owner:
+            handler = self._table.get((owner, *what), handler)
         if handler is None:
             self._router.bounce(stanza, ServiceUnavailable(""), turn)
             return
         request = self._request(account, stanza, payload, turn)
-        if account is not None and not self._may(handler.who, account, request):
+        if at is ACCOUNT and account is not None and not self._may(handler.who, account, request):
             self._router.bounce(stanza, ServiceUnavailable(""), turn)
         elif handler.is_async:
             self._run_later(handler, request)

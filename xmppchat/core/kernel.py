@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from xmppchat.core import events, tables
+from xmppchat.core import domains, events, tables
 from xmppchat.core.account import Unbegun
 from xmppchat.core.arrivals import Arrivals
 from xmppchat.core.commit_gate import CommitGate, Writer
@@ -76,17 +76,20 @@ class Kernel:
             self.components.append(component)
             for service in cls.provides:
                 self.services.provide(service, component)
+        self.domains = domains.collect(self.components)
         self.tables = tables.build(self.components)
         self.pipeline = Pipeline(self.tables.stages, self.tables.hooks)
         parts = [part for component in self.components for part in component.account_parts]
-        self.directory = Directory(reader, self.gate, self.tasks, account_query, parts)
+        self.directory = Directory(reader, self.gate, self.tasks, account_query, parts, self.domains)
         self.links = Links(config.external_components)
-        self.router = Router(self.hosts, self.links, self.directory, self.pipeline, self.tables, self.new_turn)
+        self.router = Router(
+            self.hosts, self.domains, self.links, self.directory, self.pipeline, self.tables, self.new_turn
+        )
         self.iq = IqDispatcher(
             self.tables, self.router, self.tasks, self.services, clock, self.ids.token, self.new_turn
         )
         self.router.iq = self.iq
-        self._arrivals = Arrivals(self.router, self.directory, self.gate, self.hosts)
+        self._arrivals = Arrivals(self.router, self.directory, self.gate, (*self.hosts, *self.domains))
         for component in self.components:
             component.setup()
 

@@ -249,7 +249,17 @@ class Limits(BaseModel):
     )  # 28
     pubsub_items: int = _limit(1_000, "items of a node; what a client means by \"max\"", "items")  # 27
     pubsub_entities: int = _limit(
-        1_000, "subscriptions to the nodes of an account, and affiliations with them", "entries"
+        1_000,
+        "subscriptions to the nodes of an account, or to one node of a pubsub service, and affiliations with them",
+        "entries",
+    )  # 27
+    pubsub_service_nodes: int = _limit(1_000, "nodes of a pubsub service", "nodes", le=100_000)  # 28
+    pubsub_created_nodes: int = _limit(50, "nodes of a pubsub service that one address may have made", "nodes")  # 28
+    pubsub_service_bytes: int = _limit(
+        268_435_456, "all that the nodes of a pubsub service hold, counted as those of an account", "bytes", ge=1_024
+    )  # 28
+    pubsub_service_subscriptions: int = _limit(
+        200, "subscriptions that one address may have at a pubsub service", "subscriptions"
     )  # 27
 
     # --- push notifications (XEP-0357) ----------------------------------------------------------------------

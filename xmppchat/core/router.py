@@ -10,15 +10,19 @@ import enum
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
+import structlog
+
 from xmppchat.core.account import Account
 from xmppchat.core.component import INBOUND
 from xmppchat.core.directory import Directory
+from xmppchat.core.domains import Domains
 from xmppchat.core.links import Links
 from xmppchat.core.pipeline import Passage, Pipeline
 from xmppchat.core.session import Session
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.errors import (
+    InternalServerError,
     RemoteServerNotFound,
     RemoteServerTimeout,
     ResourceConstraint,
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from xmppchat.core.iq import IqDispatcher
     from xmppchat.core.tables import Tables
 
+log = structlog.get_logger(__name__)
+
 
 class Target(enum.Enum):
     """Where a JID leads."""
@@ -40,6 +46,7 @@ class Target(enum.Enum):
     LOCAL_ACCOUNT = "local account"  # a bare JID of a host of ours
     LOCAL_SERVICE = "local service"  # a host itself
     EXTERNAL_COMPONENT = "external component"  # a component's domain, or anybody there (XEP-0114)
+    COMPONENT_DOMAIN = "component's domain"  # of a component in this process, or an address there (ADR 21)
     REMOTE_DOMAIN = "remote domain"
 
 
@@ -47,10 +54,11 @@ class Router:
     """Takes stanzas with their final `from` to where they belong. Errors go back to the sender the same way."""
 
     def __init__(
-        self, hosts: Collection[str], links: Links, directory: Directory, pipeline: Pipeline, tables: Tables,
-        new_turn: Callable[[Session | None], Turn],
+        self, hosts: Collection[str], domains: Domains, links: Links, directory: Directory, pipeline: Pipeline,
+        tables: Tables, new_turn: Callable[[Session | None], Turn],
     ) -> None:
         self._hosts = frozenset(hosts)
+        self._domains = domains
         self._links = links
         self._new_turn = new_turn
         self._directory = directory
@@ -61,14 +69,19 @@ class Router:
     def resolve(self, jid: JID) -> Target:
         """Where `jid` leads. (Other workers are a further answer, behind this same question.)"""
         if jid.domain not in self._hosts:
-            return Target.EXTERNAL_COMPONENT if jid.domain in self._links.domains else Target.REMOTE_DOMAIN
+            if jid.domain in self._links.domains:
+                return Target.EXTERNAL_COMPONENT
+            return Target.COMPONENT_DOMAIN if jid.domain in self._domains else Target.REMOTE_DOMAIN
         if not jid.local:
             return Target.LOCAL_SERVICE
         return Target.LOCAL_SESSION if jid.resource else Target.LOCAL_ACCOUNT
 
     def is_cold(self, jid: JID) -> bool:
-        """Whether `jid` is of a local account whose state must be loaded before it can be decided on."""
-        return bool(jid.local) and jid.domain in self._hosts and self._directory.peek(jid.bare) is None
+        """Whether `jid` is of a local account, or an address of a component's, whose state must be loaded before it can
+        be decided on.
+        """
+        is_kept = bool(jid.local) if jid.domain in self._hosts else jid.domain in self._domains
+        return is_kept and self._directory.peek(jid.bare) is None
 
     def route(self, stanza: Stanza, turn: Turn) -> None:
         """Deliver `stanza` to its `to`. What it causes is part of `turn`."""
@@ -81,6 +94,8 @@ class Router:
             self._to_service(stanza, turn)
         elif target is Target.EXTERNAL_COMPONENT:
             turn.effect(self._to_link, stanza)
+        elif target is Target.COMPONENT_DOMAIN:
+            self._to_domain(to, stanza, turn)
         else:
             account = self._directory.peek(to.bare)
             if account is not None:
@@ -109,6 +124,9 @@ class Router:
         target = self.resolve(to)
         if target is Target.EXTERNAL_COMPONENT:
             turn.effect(self._to_link, answer)
+            return
+        if target is Target.COMPONENT_DOMAIN:
+            self._to_domain(to, answer, turn)
             return
         if target is Target.LOCAL_SERVICE and answer.kind == "iq":
             self.iq.to_server(answer, turn)  # the server asked itself
@@ -172,6 +190,31 @@ class Router:
             # Nobody reads a server's mail (RFC 6120 §10.5.1 leaves it to the server).
             self.bounce(stanza, ServiceUnavailable("the server itself takes no messages"), turn)
 
+    # --- to a domain of a component's own ------------------------------------------------------------------------
+
+    def _to_domain(self, to: JID, stanza: Stanza, turn: Turn) -> None:
+        """No rules of an account's apply: whatever happens is the component's to say."""
+        address = self._directory.peek(to.bare)
+        if address is None:
+            turn.park()
+            self._directory.load(to, lambda address: self._loaded(address, stanza, turn))
+        else:
+            self._to_address(address, stanza, turn)
+
+    def _to_address(self, address: Account, stanza: Stanza, turn: Turn) -> None:
+        owner = self._domains[address.jid.domain]
+        if stanza.kind == "iq":
+            self.iq.to_domain(owner.name, address, stanza, turn)
+            return
+        turn.behind(address)
+        try:
+            owner.receive(address, stanza, turn)
+        except StanzaError as error:
+            self.bounce(stanza, error, turn)
+        except Exception:
+            log.exception("component failed at a stanza", component=owner.name, stanza=repr(stanza))
+            self.bounce(stanza, InternalServerError("the server failed at this stanza; its log says why"), turn)
+
     # --- over a link: looked up when the stanza leaves, since links come and go meanwhile --------------------------
 
     def _to_link(self, stanza: Stanza) -> None:
@@ -197,6 +240,8 @@ class Router:
     def _loaded(self, account: Account | None, stanza: Stanza, turn: Turn) -> None:
         if account is None:
             self.bounce(stanza, ResourceConstraint("the recipient cannot be looked up at the moment"), turn)
+        elif account.jid.domain in self._domains:
+            self._to_address(account, stanza, turn)
         else:
             self._to_account(account, stanza, turn)
         turn.unpark()

@@ -51,7 +51,8 @@ class IqHandler:
 class Tables:
     """Everything the kernel looks up while it runs."""
 
-    iq: Mapping[tuple[At, str, str, str], IqHandler]  # (at, type, namespace, name)
+    #: By (at, type, namespace, name); at a domain of its own a component's name stands in place of `at`.
+    iq: Mapping[tuple[At | str, str, str, str], IqHandler]
     presence: Mapping[tuple[Direction, str], Callable[..., None]]
     nonzas: Mapping[tuple[str, str], Callable[..., None]]  # by (namespace, name)
     inline: Mapping[tuple[str, str], Callable[..., Any]]  # features of Bind 2, by (namespace, name) of the wish
@@ -106,7 +107,7 @@ def _check_restart_options(cls: type[Component[Any]]) -> None:
 
 def build(components: Sequence[Component[Any]]) -> Tables:
     """The tables of `components`. Raises :class:`DeclarationError`."""
-    iq: dict[tuple[At, str, str, str], IqHandler] = {}
+    iq: dict[tuple[At | str, str, str, str], IqHandler] = {}
     presence: dict[tuple[Direction, str], tuple[str, Callable[..., None]]] = {}
     nonzas: dict[tuple[str, str], Callable[..., None]] = {}
     inline: dict[tuple[str, str], Callable[..., Any]] = {}
@@ -122,7 +123,8 @@ def build(components: Sequence[Component[Any]]) -> Tables:
                 case IqDeclaration():
                     handler = IqHandler(component.name, method, declaration.who, inspect.iscoroutinefunction(method))
                     for at in declaration.at:
-                        _claim(iq, (at, declaration.type, declaration.namespace, declaration.name), handler, method)
+                        place = component.name if at is At.DOMAIN and component.has_domains() else at
+                        _claim(iq, (place, declaration.type, declaration.namespace, declaration.name), handler, method)
                 case PresenceDeclaration():
                     for type_ in declaration.types:
                         _claim(presence, (declaration.direction, type_), (component.name, method), method)

@@ -9,8 +9,6 @@ Whoever changes a table here adds a migration in ``migrations/versions``; a test
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -18,8 +16,6 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
-    LargeBinary,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
@@ -27,24 +23,9 @@ from sqlalchemy import (
     text,
 )
 
-metadata = MetaData(naming_convention={
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s", "pk": "pk_%(table_name)s",
-})
-
-class Blob(LargeBinary):
-    """Bytes as they are: the drivers take and give them, and what SQLAlchemy would do with each value costs."""
-
-    def bind_processor(self, dialect: Any) -> None:
-        """Nothing to do."""
-
-    def result_processor(self, dialect: Any, coltype: Any) -> None:
-        """Nothing to do."""
-
-
-#: Type of a primary key that is one number: in SQLite it then is the rowid, which costs no index.
-ID = BigInteger().with_variant(Integer(), "sqlite")
+from xmppchat.storage.schema_base import ID as ID
+from xmppchat.storage.schema_base import Blob as Blob
+from xmppchat.storage.schema_base import metadata as metadata
 
 accounts = Table(
     "accounts", metadata,
@@ -269,13 +250,24 @@ push_registrations = Table(
     Index(None, "account_id"),
 )
 
-#: Nodes of accounts (XEP-0163): `config` (JSON) is what differs from the default configuration.
+#: Pubsub services at domains of their own (XEP-0060); their ids are of the same kind as those of accounts.
+pubsub_services = Table(
+    "pubsub_services", metadata,
+    Column("id", ID, primary_key=True, autoincrement=False),
+    Column("domain", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("domain"),
+)
+
+#: Nodes of accounts (XEP-0163), and of pubsub services, whose id then stands in `account_id`: `config` (JSON) is what
+#: differs from the default configuration of accounts, `creator` the bare JID of who made a service's, "" for others.
 pubsub_nodes = Table(
     "pubsub_nodes", metadata,
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("node", Text, primary_key=True),
     Column("created_at", BigInteger, nullable=False),
     Column("config", Text, nullable=False),
+    Column("creator", Text, nullable=False, server_default=text("''")),
     sqlite_with_rowid=False,
 )
 
@@ -394,6 +386,6 @@ read_marks = Table(
 TABLES = (
     accounts, tombstones, credentials, imported_passwords, roster_items, offline_messages, blocked, abuse_reports,
     private_xml, vcards, invitations, invitation_uses, audit_log, managed_streams, devices, fast_tokens,
-    push_registrations, pubsub_nodes, pubsub_items, pubsub_entities, avatars, chat_settings, bots, omemo_values,
-    secrets, archive, archive_preferences, read_marks,
+    push_registrations, pubsub_services, pubsub_nodes, pubsub_items, pubsub_entities, avatars, chat_settings, bots,
+    omemo_values, secrets, archive, archive_preferences, read_marks,
 )

@@ -47,7 +47,8 @@ class Names:
             return self.domain
         if name.startswith("error "):
             _, kind, condition = name.split()
-            return f'<error type="{kind}"><{condition} xmlns="{NS.STANZA_ERROR}"/>{matching.ANYTHING}</error>'
+            number = ' code="404|"' if condition == "item-not-found" else ""  # as nodes have it, for old clients
+            return f'<error type="{kind}"{number}><{condition} xmlns="{NS.STANZA_ERROR}"/>{matching.ANYTHING}</error>'
         if name.startswith("plain "):
             account = name.split()[1]
             return base64.b64encode(f"\0{self.local(account)}\0{self.password}".encode()).decode()

@@ -52,5 +52,6 @@ Example::
 from __future__ import annotations
 
 from xmppchat.components.pubsub.component import Pubsub
+from xmppchat.components.pubsub.service import PubsubService
 
-__all__ = ["Pubsub"]
+__all__ = ["Pubsub", "PubsubService"]

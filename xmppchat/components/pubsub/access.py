@@ -1,6 +1,7 @@
 """Who may do what at a node (XEP-0060 §4.1, §4.5): decisions on a node and an address, which change nothing.
 
-Affiliations go before the access model; without one the model decides. The account is the one owner of its nodes.
+Affiliations go before the access model; without one the model decides. An account is the one owner of its nodes; at
+a pubsub service of its own address owners have that affiliation.
 """
 
 from __future__ import annotations
@@ -8,13 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 from xmppchat.components.pubsub.faults import with_condition
-from xmppchat.components.pubsub.nodes import NONE, Node
+from xmppchat.components.pubsub.nodes import NONE, OWNER, Node
 from xmppchat.core.services import RosterItem
 from xmppchat.jid import JID
 from xmppchat.protocol.errors import Forbidden, NotAllowed, NotAuthorized, StanzaError
 
-OWNER: Final = "owner"
-#: What an owner may make somebody (§4.1), beside "none".
+#: What an owner may make somebody (§4.1), beside "none" and "owner".
 AFFILIATIONS: Final = ("member", "publisher", "publish-only", "outcast")
 _READS: Final = frozenset({OWNER, "publisher", "member"})
 _NEVER_READS: Final = frozenset({"outcast", "publish-only"})
@@ -22,7 +22,7 @@ _PUBLISHES: Final = frozenset({OWNER, "publisher", "publish-only"})
 
 
 def affiliation(owner: JID, node: Node, bare: str) -> str:
-    """What `bare` is to the node."""
+    """What `bare` is to the node, which is `owner`'s: an account's, or a service's, whose address nobody has."""
     return OWNER if bare == owner.bare else node.affiliations.get(bare, NONE)
 
 
@@ -71,5 +71,6 @@ def may_publish(owner: JID, node: Node, bare: str) -> bool:
 
 
 def may_retract(owner: JID, node: Node, bare: str, publisher: str) -> bool:
-    """Whether `bare` may remove an item of `publisher`: the owner any, others what they published (§4.1)."""
-    return bare == owner.bare or (bare == publisher and may_publish(owner, node, bare))
+    """Whether `bare` may remove an item of `publisher`: an owner any, others what they published (§4.1)."""
+    is_owner = affiliation(owner, node, bare) == OWNER
+    return is_owner or (bare == publisher and may_publish(owner, node, bare))

@@ -1,8 +1,8 @@
 """Who is notified of what happens at a node, and the sending (XEP-0163 §4, XEP-0060 §9, §13.3).
 
-Implicitly subscribed are the owner's own clients and the contacts that see its presence, each of their clients that
-asked for the node by ``+notify`` in its capabilities (§9.2); explicitly whoever subscribed. Everything is by address:
-which clients of an address are interested is asked in one place, :meth:`Broadcast.interested`.
+Implicitly subscribed are an account's own clients and the contacts that see its presence, each of their clients that
+asked for the node by ``+notify`` in its capabilities (§9.2); explicitly whoever subscribed, there or not. All of it
+is by address: which clients of an address are interested is asked in one place, :meth:`Broadcast.interested`.
 """
 
 from __future__ import annotations
@@ -104,11 +104,18 @@ class Broadcast:
         if not self.is_blocked(account, jid):
             self.send(account, node, notices.subscription(node, jid, state), [jid], turn)
 
-    def tell_owner(self, account: Account, child: Element, kind: str, turn: Turn) -> None:
-        """A message of type `kind` with `child` to the owner's clients that are there."""
+    def tell_owners(self, account: Account, node: Node, child: Element, kind: str, turn: Turn) -> None:
+        """A message of type `kind` with `child` to the owner's clients that are there; at a service of its own address
+        to all owners.
+        """
         stanza = Stanza("message", from_=account.jid, id=self._kernel.ids.token(), type=kind, children=(child,))
         for session in account.present_sessions():
             turn.effect(session.deliver, stanza, session.jid)
+        owners = [JID.parse(owner) for owner in node.owners]
+        if owners:
+            turn.effect(self._route, stanza, owners)
+            if turn.origin is not None:
+                self.charge(turn.origin.account, len(owners), 0)
 
     def cancel_lost(self, account: Account, node: Node, turn: Turn, bare: str = "") -> None:
         """End explicit subscriptions, of all or of `bare`, that the node does not allow any more (XEP-0163 §7.1)."""

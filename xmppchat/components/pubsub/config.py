@@ -68,6 +68,8 @@ class NodeConfig:
 
 
 DEFAULT: Final = NodeConfig()
+#: What a node of a pubsub service of its own address is like (XEP-0060 §4.5: "open" SHOULD be the default there).
+SERVICE_DEFAULT: Final = NodeConfig(access_model="open", max_items=10, send_last_published_item="on_sub")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,9 @@ class _Kind:
         return self.type in ("text-single", "text-multi") and not self.is_number
 
 
-FIELDS: Final[Mapping[str, _Kind]] = {
+Fields = Mapping[str, _Kind]
+
+FIELDS: Final[Fields] = {
     "title": _Kind("text-single", "A friendly name for the node"),
     "description": _Kind("text-single", "A description of the node"),
     "type": _Kind("text-single", "The namespace of the payloads; empty for any"),
@@ -111,6 +115,12 @@ FIELDS: Final[Mapping[str, _Kind]] = {
     "notify_sub": _Kind("boolean", "Whether to notify the owner of new subscribers, and of those who leave"),
     "itemreply": _Kind("list-single", "Whether items tell who published them", ("none", "publisher")),
 }
+#: At a pubsub service of its own address, which has no roster and sees nobody's presence.
+SERVICE_FIELDS: Final[Fields] = {
+    **{name: field for name, field in FIELDS.items() if name != "roster_groups_allowed"},
+    "access_model": replace(FIELDS["access_model"], options=("authorize", "open", "whitelist")),
+    "send_last_published_item": replace(FIELDS["send_last_published_item"], options=("never", "on_sub")),
+}
 _PREFIX: Final = "pubsub#"
 
 
@@ -134,10 +144,10 @@ def payload_bound(config: NodeConfig, bounds: Bounds) -> int:
 
 # --- forms ----------------------------------------------------------------------------------------------------------
 
-def form(config: NodeConfig, kind: str = "form") -> Element:
+def form(config: NodeConfig, kind: str = "form", fields: Fields = FIELDS) -> Element:
     """The configuration as a form to fill in, or with the `kind` "result" as what it is (§8.2.2, §8.2.5.3)."""
     found = [form_type(NS.PUBSUB_NODE_CONFIG)]
-    for name, field in FIELDS.items():
+    for name, field in fields.items():
         values = _values(getattr(config, name))
         if kind == "result":
             found.append(Field(_PREFIX + name, "", values))
@@ -157,18 +167,18 @@ def _values(value: Any) -> tuple[str, ...]:
     return (value,) if value else ()
 
 
-def configured(config: NodeConfig, element: Element, bounds: Bounds) -> NodeConfig:
+def configured(config: NodeConfig, element: Element, bounds: Bounds, fields: Fields = FIELDS) -> NodeConfig:
     """`config` with what the form `element` says; fields that nobody knows are ignored (XEP-0004 §3.1).
 
     Raises :class:`NotAcceptable` with all that is wrong (§8.2.5.2).
     """
     submitted = Form.from_element(element)
-    _refuse_access_model(submitted)
-    values = _checker(NS.PUBSUB_NODE_CONFIG, FIELDS).check(submitted)
+    _refuse_access_model(submitted, fields)
+    values = _checker(NS.PUBSUB_NODE_CONFIG, fields).check(submitted)
     return replace(config, **_parsed(values, bounds))
 
 
-def preconditions(element: Element, bounds: Bounds) -> Mapping[str, Any]:
+def preconditions(element: Element, bounds: Bounds, fields: Fields = FIELDS) -> Mapping[str, Any]:
     """What ``<publish-options/>`` demands (§7.1.5), as values of :class:`NodeConfig` by their names.
 
     Raises :class:`BadRequest` where it is no form of that kind, or has a field that is unknown here (§7.1.5: MUST be
@@ -184,10 +194,10 @@ def preconditions(element: Element, bounds: Bounds) -> Mapping[str, Any]:
     if submitted.type != "submit" or submitted.form_type != NS.PUBSUB_OPTIONS:
         raise _invalid_options(f"the form of <publish-options/> is of type 'submit', and of {NS.PUBSUB_OPTIONS}")
     names = [field.var for field in submitted.fields if field.var != FORM_TYPE]
-    if any(name.removeprefix(_PREFIX) not in FIELDS or not name.startswith(_PREFIX) for name in names):
+    if any(name.removeprefix(_PREFIX) not in fields or not name.startswith(_PREFIX) for name in names):
         raise _invalid_options("a field of <publish-options/> is unknown here, so it is no condition that can be met")
-    _refuse_access_model(submitted)
-    wanted = {name.removeprefix(_PREFIX): FIELDS[name.removeprefix(_PREFIX)] for name in names}
+    _refuse_access_model(submitted, fields)
+    wanted = {name.removeprefix(_PREFIX): fields[name.removeprefix(_PREFIX)] for name in names}
     values = _parsed(_checker(NS.PUBSUB_OPTIONS, wanted).check(submitted), bounds)
     if len(values) < len(wanted):
         raise _invalid_options("a field of <publish-options/> is empty, so it is no condition that can be met")
@@ -230,11 +240,11 @@ def _checker(namespace: str, kinds: Mapping[str, _Kind]) -> Form:
     return Form("form", (form_type(namespace), *found))
 
 
-def _refuse_access_model(submitted: Form) -> None:
+def _refuse_access_model(submitted: Form, fields: Fields) -> None:
     """§8.1.2: a model that is not supported has an error of its own."""
-    field = submitted.field(_PREFIX + "access_model")
-    if field is not None and field.value and field.value not in ACCESS_MODELS:
-        error: StanzaError = NotAcceptable(f"pubsub#access_model is one of {', '.join(ACCESS_MODELS)}")
+    field, models = submitted.field(_PREFIX + "access_model"), fields["access_model"].options
+    if field is not None and field.value and field.value not in models:
+        error: StanzaError = NotAcceptable(f"pubsub#access_model is one of {', '.join(models)}")
         raise with_condition(error, "unsupported-access-model")
 
 

@@ -11,6 +11,16 @@ from xmppchat.protocol.namespaces import NS
 ErrorT = TypeVar("ErrorT", bound=StanzaError)
 
 
+class NoSuchNode(ItemNotFound):
+    """The node does not exist. It has the number of older times, too, which RFC 6120 left out and clients may ignore.
+
+    profanity takes a list of devices for empty by ``code='404'`` alone, and else never adds itself to the first one.
+    """
+
+    def to_element(self) -> Element:
+        return super().to_element().replace(attributes={"code": "404"})
+
+
 def with_condition(error: ErrorT, condition: str, feature: str | None = None) -> ErrorT:
     """`error` with ``<condition xmlns='…pubsub#errors'/>``, perhaps naming a `feature`."""
     error.details = (*error.details, Element(condition, NS.PUBSUB_ERRORS, {"feature": feature}))
@@ -22,9 +32,9 @@ def unsupported(feature: str, text: str) -> FeatureNotImplemented:
     return with_condition(FeatureNotImplemented(text), "unsupported", feature)
 
 
-def no_such_node() -> ItemNotFound:
+def no_such_node() -> NoSuchNode:
     """The node does not exist (§6.5.9.11, §7.2.3.2, §8.2.3.5)."""
-    return ItemNotFound("there is no such node")
+    return NoSuchNode("there is no such node")
 
 
 def node_required() -> BadRequest:

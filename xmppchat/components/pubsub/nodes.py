@@ -1,7 +1,9 @@
-"""Nodes of an account in memory, and the writes that change them: all SQL of the component but that of reading items.
+"""Nodes of an account in memory, and the writes that change them: all SQL of the package but that of reading items.
 
-What decisions need is in memory while the account is: configurations, ids of items with their sizes, who has to do with
-a node. Payloads are in the database alone. All of it is one query when an account is loaded.
+A pubsub service of its own address is an account here, too (ADR 21): one whose JID has no localpart, so that nobody is
+the owner of all its nodes. What decisions need is in memory while the account is: configurations, ids of items with
+their sizes, who has to do with a node. Payloads are in the database alone. All of it is one query when an account is
+loaded.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Integer, Text, bindparam, delete, insert, literal_column, select, union_all, update
+from sqlalchemy import Integer, Text, bindparam, delete, false, insert, literal_column, select, union_all, update
 
 from xmppchat.components.pubsub.config import NodeConfig
 from xmppchat.core.account import Account, AccountPart
@@ -18,6 +20,7 @@ from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.storage import schema
 
+OWNER: Final = "owner"
 NONE: Final = "none"
 
 
@@ -32,24 +35,43 @@ class Item:
 
 @dataclass(slots=True)
 class Node:
-    """A node. `items` are by id, the oldest first; `affiliations` by bare JID, without the owner's; `subscriptions`
-    ("subscribed" or "pending") by the address that is subscribed."""
+    """A node. `items` are by id, the oldest first; `affiliations` by bare JID, without that of the account whose it is;
+    `subscriptions` ("subscribed" or "pending") by the address that is subscribed: :meth:`subscribe` changes them.
+    `creator` made it at a pubsub service (a bare JID); "" at accounts, and where the creator is no more."""
 
     name: str
     config: NodeConfig
     created_at: int
+    creator: str = ""
     items: dict[str, Item] = field(default_factory=dict)
     affiliations: dict[str, str] = field(default_factory=dict)
     subscriptions: dict[str, str] = field(default_factory=dict)
+    _addresses: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)  # that subscribed, by bare JID
 
     @property
     def last(self) -> tuple[str, Item] | None:
         """Id and item that was published last, None where there is none."""
         return next(reversed(self.items.items()), None)
 
+    @property
+    def owners(self) -> list[str]:
+        """Bare JIDs with the affiliation; none at accounts, which have it themselves."""
+        return [bare for bare, affiliation in self.affiliations.items() if affiliation == OWNER]
+
     def subscriptions_of(self, bare: str) -> dict[str, str]:
         """Those whose address belongs to `bare`."""
-        return {jid: state for jid, state in self.subscriptions.items() if jid.partition("/")[0] == bare}
+        return {jid: self.subscriptions[jid] for jid in self._addresses.get(bare, ())}
+
+    def subscribe(self, jid: str, state: str) -> None:
+        """The subscription of `jid` is `state` from now on."""
+        bare = jid.partition("/")[0]
+        _set(self.subscriptions, jid, state)
+        others = tuple(other for other in self._addresses.get(bare, ()) if other != jid)
+        addresses = others if state == NONE else (*others, jid)
+        if addresses:
+            self._addresses[bare] = addresses
+        else:
+            self._addresses.pop(bare, None)
 
 
 #: What an item counts beside its payload and id, in bytes: about what it takes in memory.
@@ -72,6 +94,7 @@ class Nodes(dict[str, Node]):
 
 
 _nodes, _items, _entities = schema.pubsub_nodes.c, schema.pubsub_items.c, schema.pubsub_entities.c
+_services = schema.pubsub_services.c
 _A_NODE, _AN_ITEM, _AN_ENTITY = 0, 1, 2
 _accounts: Any = bindparam("accounts", expanding=True)
 
@@ -83,7 +106,7 @@ def _literal(text: str, kind: Any = Integer) -> Any:
 #: (account, node, kind, key, number, size, text) of everything: one query, as most accounts have little of it.
 _EVERYTHING = union_all(
     select(
-        _nodes.account_id, _nodes.node, _literal("0").label("kind"), _literal("''", Text).label("key"),
+        _nodes.account_id, _nodes.node, _literal("0").label("kind"), _nodes.creator.label("key"),
         _nodes.created_at.label("number"), _literal("0").label("size"), _nodes.config.label("text"),
     ).where(_nodes.account_id.in_(_accounts)),
     select(
@@ -101,7 +124,7 @@ def _build(account: Account, rows: Sequence[Any]) -> Nodes:
     pending = account.parts[PENDING] = set()
     for row in sorted(rows, key=lambda row: (row.kind, row.number)):
         if row.kind == _A_NODE:
-            nodes[row.node] = Node(row.node, NodeConfig.from_json(row.text), row.number)
+            nodes[row.node] = Node(row.node, NodeConfig.from_json(row.text), row.number, row.key)
         elif row.node not in nodes:
             continue  # of a node that is gone: nothing writes that, but somebody may have restored it
         elif row.kind == _AN_ITEM:
@@ -110,7 +133,7 @@ def _build(account: Account, rows: Sequence[Any]) -> Nodes:
         else:
             affiliation, _, subscription = row.text.partition(" ")
             _set(nodes[row.node].affiliations, row.key, affiliation)
-            _set(nodes[row.node].subscriptions, row.key, subscription)
+            nodes[row.node].subscribe(row.key, subscription)
             if subscription == "pending":
                 pending.add((row.node, row.key))
     return nodes
@@ -153,13 +176,28 @@ _INSERT_ENTITY = insert(schema.pubsub_entities)
 _DELETE_ENTITY = delete(schema.pubsub_entities).where(
     _entities.account_id == _account, _entities.node == _node, _entities.jid == bindparam("of_jid")
 )
+_FORGET_CREATOR = (
+    update(schema.pubsub_nodes).where(_nodes.account_id == _account, _nodes.node == _node)
+    .values(creator=_literal("''", Text))
+)  # fmt: skip
 _FORGET = delete(schema.pubsub_entities).where(_entities.bare == bindparam("of_bare"))
 #: Addresses of accounts that have nodes.
 OWNERS: Final = (
     select(schema.accounts.c.localpart, schema.accounts.c.domain)
     .where(schema.accounts.c.id.in_(select(_nodes.account_id)))
 )  # fmt: skip
+#: How pubsub services are found (:attr:`~xmppchat.core.component.Component.address_query`): the domain itself alone.
+SERVICE_QUERY: Final = (
+    select(_services.id, _literal("''", Text).label("localpart"), false().label("disabled"), _services.created_at)
+    .where(_services.domain == bindparam("domain"), _literal("''", Text).in_(bindparam("localparts", expanding=True)))
+)  # fmt: skip
+_INSERT_SERVICE = insert(schema.pubsub_services)
 NEWEST: Final = select(_items.id).order_by(_items.id.desc()).limit(1)
+
+
+def add_service(account: Account, service_id: int, now: int, turn: Turn) -> None:
+    """The row of a pubsub service, which is loaded only when it is there."""
+    turn.write(account, _INSERT_SERVICE, {"id": service_id, "domain": account.jid.domain, "created_at": now})
 
 
 # --- changes: in memory at once, on disk with the turn ---------------------------------------------------------------
@@ -169,7 +207,10 @@ def add_node(account: Account, node: Node, turn: Turn) -> None:
     account[NODES][node.name] = node
     turn.write(account, _INSERT_NODE, {
         "account_id": account.id, "node": node.name, "created_at": node.created_at, "config": node.config.to_json(),
+        "creator": node.creator,
     })
+    if node.creator:
+        set_entity(account, node, JID.parse(node.creator), turn, affiliation=OWNER)
 
 
 def configure(account: Account, node: Node, config: NodeConfig, turn: Turn) -> None:
@@ -223,7 +264,7 @@ def set_entity(
     if affiliation is not None:
         _set(node.affiliations, key, affiliation)
     if subscription is not None:
-        _set(node.subscriptions, key, subscription)
+        node.subscribe(key, subscription)
         (account[PENDING].add if subscription == "pending" else account[PENDING].discard)((node.name, key))
     values = {"account": account.id, "of_node": node.name, "of_jid": key}
     turn.write(account, _DELETE_ENTITY, values)
@@ -244,10 +285,13 @@ def delete_all(account: Account, turn: Turn) -> None:
     turn.write(account, _FORGET, {"of_bare": account.jid.bare})
 
 
-def forget(account: Account, bare: str) -> None:
+def forget(account: Account, bare: str, turn: Turn) -> None:
     """`bare` is nothing to the nodes of `account` any more; the rows go with :func:`delete_all`."""
     for node in account[NODES].values():
         node.affiliations.pop(bare, None)
         for jid in node.subscriptions_of(bare):
-            del node.subscriptions[jid]
+            node.subscribe(jid, NONE)
             account[PENDING].discard((node.name, jid))
+        if node.creator == bare:
+            node.creator = ""
+            turn.write(account, _FORGET_CREATOR, {"account": account.id, "of_node": node.name})

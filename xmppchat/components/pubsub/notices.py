@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xmppchat.components.pubsub import config
-from xmppchat.components.pubsub.config import NodeConfig
+from xmppchat.components.pubsub.config import Fields, NodeConfig
 from xmppchat.components.pubsub.nodes import NONE, Item, Node
 from xmppchat.core.runtime import time_of
 from xmppchat.jid import JID
@@ -51,9 +51,9 @@ def deleted(node: Node) -> Element:
     return Element("delete", NS.PUBSUB_EVENT, {"node": node.name})
 
 
-def configured(node: Node) -> Element:
+def configured(node: Node, fields: Fields) -> Element:
     """It is configured otherwise (§8.2.5.3)."""
-    form = (config.form(node.config, "result"),) if node.config.deliver_payloads else ()
+    form = (config.form(node.config, "result", fields),) if node.config.deliver_payloads else ()
     return Element("configuration", NS.PUBSUB_EVENT, {"node": node.name}, form)
 
 

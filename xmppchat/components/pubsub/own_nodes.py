@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from xmppchat.components.pubsub import config, notices
 from xmppchat.components.pubsub.broadcast import Broadcast
+from xmppchat.components.pubsub.factory import Factory
 from xmppchat.components.pubsub.nodes import NODES, Item, Node
 from xmppchat.components.pubsub.ownership import Ownership
 from xmppchat.components.pubsub.payloads import Payloads
 from xmppchat.components.pubsub.publishing import Publishing
+from xmppchat.components.pubsub.room import Room
 from xmppchat.components.pubsub.views import CURRENT, Views
 from xmppchat.core import events
 from xmppchat.core.account import Account
@@ -27,13 +29,14 @@ class OwnNodes:
     """Implements :class:`~xmppchat.core.services.NodeService`, which says what each does."""
 
     def __init__(
-        self, kernel: Kernel, payloads: Payloads, broadcast: Broadcast, publishing: Publishing, ownership: Ownership,
-        views: Views,
+        self, kernel: Kernel, payloads: Payloads, broadcast: Broadcast, room: Room, factory: Factory,
+        publishing: Publishing, ownership: Ownership, views: Views,
     ) -> None:
         self._kernel = kernel
         self._payloads = payloads
         self._broadcast = broadcast
-        self._factory = publishing.factory
+        self._room = room
+        self._factory = factory
         self._publishing = publishing
         self._ownership = ownership
         self._views = views
@@ -70,7 +73,7 @@ class OwnNodes:
     ) -> None:
         """See the protocol."""
         found = account[NODES].get(node)
-        wanted = found or self._factory.new(account, node, config.of_options(options or {}, self._factory.bounds()))
+        wanted = found or self._factory.new(account, node, config.of_options(options or {}, self._room.bounds()))
         self._publishing.put(account, wanted, item_id, payload, account.jid.bare, turn, is_new=found is None)
         self._kernel.emit(events.ItemPublished(account, node, item_id, payload, turn, is_ours=True))
 
@@ -93,7 +96,7 @@ class OwnNodes:
         """See the protocol."""
         found = account[NODES].get(node)
         if found is not None:
-            changed = config.of_options(options, self._factory.bounds(), found.config)
+            changed = config.of_options(options, self._room.bounds(), found.config)
             if changed != found.config:
                 self._ownership.change(account, found, changed, turn)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xmppchat.components.pubsub import config
+from xmppchat.components.pubsub.kinds import is_service
 from xmppchat.components.pubsub.nodes import NODES, Node
 from xmppchat.components.pubsub.notices import item_element
 from xmppchat.components.pubsub.payloads import Payloads
@@ -42,17 +43,20 @@ def _about(node: Node) -> list[Element]:
 
 def metadata(account: Account, node: Node) -> Element:
     """The form in disco#info of a node."""
-    owner = account.jid.bare
-    publishers = [owner, *(jid for jid, rank in node.affiliations.items() if rank in ("publisher", "publish-only"))]
+    owners = node.owners if is_service(account) else [account.jid.bare]
+    publishers = [*owners, *(jid for jid, rank in node.affiliations.items() if rank in ("publisher", "publish-only"))]
     values = {
-        "type": node.config.type, "creator": owner, "creation_date": timestamp(node.created_at),
+        "type": node.config.type, "creator": node.creator if is_service(account) else account.jid.bare,
+        "creation_date": timestamp(node.created_at),
         "title": node.config.title, "description": node.config.description,
         "access_model": node.config.access_model, "publish_model": node.config.publish_model,
-        "max_items": str(node.config.max_items or config.MAX), "owner": owner,
+        "max_items": str(node.config.max_items or config.MAX),
     }
+    if is_service(account):
+        values["num_subscribers"] = str(sum(state == "subscribed" for state in node.subscriptions.values()))
     fields = [form_type(NS.PUBSUB_META_DATA)]
     fields += [Field(f"pubsub#{name}", "", (value,)) for name, value in values.items() if value]
-    fields.append(Field("pubsub#publisher", "", tuple(publishers)))
+    fields += [Field("pubsub#owner", "", tuple(owners)), Field("pubsub#publisher", "", tuple(publishers))]
     return Form("result", tuple(fields)).to_element()
 
 

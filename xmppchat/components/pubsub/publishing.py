@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -10,8 +11,10 @@ from xmppchat.components.pubsub.broadcast import Broadcast
 from xmppchat.components.pubsub.config import NodeConfig
 from xmppchat.components.pubsub.factory import MAX_ID, Factory
 from xmppchat.components.pubsub.faults import invalid_payload, no_such_node, node_required, unsupported, with_condition
+from xmppchat.components.pubsub.kinds import is_service, kind_of
 from xmppchat.components.pubsub.nodes import NODES, Item, Node, cost
 from xmppchat.components.pubsub.payloads import Payloads
+from xmppchat.components.pubsub.room import Room
 from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.component import IqRequest
@@ -24,7 +27,6 @@ from xmppchat.protocol.errors import (
     Forbidden,
     ItemNotFound,
     NotAcceptable,
-    ResourceConstraint,
 )
 from xmppchat.protocol.namespaces import NS
 
@@ -34,18 +36,20 @@ _TRUE: Final = frozenset({"true", "1"})
 class Publishing:
     """Answers ``<publish/>`` and ``<retract/>``. `factory` makes nodes."""
 
-    def __init__(self, kernel: Kernel, broadcast: Broadcast, payloads: Payloads, factory: Factory) -> None:
+    def __init__(
+        self, kernel: Kernel, broadcast: Broadcast, payloads: Payloads, room: Room, factory: Factory
+    ) -> None:
         self._kernel = kernel
         self._broadcast = broadcast
         self._payloads = payloads
-        self.factory = factory
-        self._bounds = factory.bounds
-        self._new, self._add = factory.new, factory.add
+        self._room = room
+        self._bounds = room.bounds
+        self._factory = factory
 
     # --- publish (§7.1) ----------------------------------------------------------------------------------------------
 
     def publish(self, request: IqRequest, publish: Element) -> Element:
-        """An item for a node, which is made if it is not there and the owner asks (§7.1.4)."""
+        """An item for a node, which is made if it is not there and who asks may do that (§7.1.4)."""
         account = request.account
         assert account is not None
         items = publish.find_all("item")
@@ -60,7 +64,8 @@ class Publishing:
             return _answer(node, "")
         item_id = item_id or self._kernel.ids.token()
         self.put(account, node, item_id, payload, request.sender.bare, request.turn, is_new=is_new)
-        self._kernel.emit(events.ItemPublished(account, node.name, item_id, payload, request.turn))
+        if not is_service(account):
+            self._kernel.emit(events.ItemPublished(account, node.name, item_id, payload, request.turn))
         return _answer(node, item_id)
 
     def put(
@@ -87,7 +92,7 @@ class Publishing:
 
     def _begin(self, account: Account, node: Node, turn: Turn, *, is_new: bool) -> None:
         if is_new:
-            self._add(account, node, turn)
+            self._factory.add(account, node, turn)
 
     def _node(self, request: IqRequest, account: Account, publish: Element) -> tuple[Node, bool]:
         """The node to publish to, if it may be published to; or one that is not there yet, and True."""
@@ -95,12 +100,17 @@ class Publishing:
         if not name:
             raise node_required()
         options = request.payload.find("publish-options")
-        wanted = {} if options is None else config.preconditions(options, self._bounds())
+        kind = kind_of(account)
+        wanted = {} if options is None else config.preconditions(options, self._bounds(), kind.fields)
         node = account[NODES].get(name)
         if node is None:
-            if not request.is_owner:
-                raise Forbidden("only the owner makes nodes here")
-            return self._new(account, name, NodeConfig(**wanted)), True
+            try:
+                creator = self._factory.creator(request)
+            except Forbidden:
+                if is_service(account):
+                    raise no_such_node() from None  # §7.1.3.3
+                raise
+            return self._factory.new(account, name, replace(kind.default, **wanted), creator), True
         if not access.may_publish(account.jid, node, request.sender.bare):
             raise Forbidden("you may not publish to this node")  # §7.1.3.1
         config.require(node.config, wanted, self._bounds())
@@ -153,12 +163,7 @@ class Publishing:
         if excess and node.config.publish_node_full == "reject":
             raise with_condition(Conflict(f"the node is full: {most} items; remove one first"), "node-full")
         freed = sum(cost(one, node.items[one]) for one in (*excess, item_id) if one in node.items)
-        size = account[NODES].size
-        # Who is above a limit that was lowered may still make things smaller.
-        if size - freed + cost(item_id, item) > max(kernel.limits.pubsub_bytes, size):
-            kernel.limit_counters.fired("pubsub_bytes")
-            text = f"the nodes of an account hold {kernel.limits.pubsub_bytes} bytes; remove something first"
-            raise ResourceConstraint(text, type="cancel")
+        self._room.need_bytes(account, cost(item_id, item), freed)
         return excess
 
     # --- retract (§7.2) ----------------------------------------------------------------------------------------------
@@ -185,7 +190,8 @@ class Publishing:
         if item is None:
             raise ItemNotFound("there is no such item at the node")
         self.remove(account, node, item_id, request.turn, is_told=retract.get("notify") in _TRUE)
-        self._kernel.emit(events.ItemsRemoved(account, name, (item_id,), request.turn))
+        if not is_service(account):
+            self._kernel.emit(events.ItemsRemoved(account, name, (item_id,), request.turn))
 
     def remove(self, account: Account, node: Node, item_id: str, turn: Turn, *, is_told: bool = False) -> None:
         """An item that is there goes; with `is_told` who is to know is notified, however the node is configured."""

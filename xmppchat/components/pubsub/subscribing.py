@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from xmppchat.components.pubsub import access, notices
 from xmppchat.components.pubsub.broadcast import Broadcast
 from xmppchat.components.pubsub.faults import no_such_node, node_required, with_condition
+from xmppchat.components.pubsub.kinds import is_service
 from xmppchat.components.pubsub.last_items import LastItems
-from xmppchat.components.pubsub.nodes import NODES, NONE, Node, Nodes, set_entity
+from xmppchat.components.pubsub.nodes import NODES, NONE, OWNER, Node, Nodes, set_entity
 from xmppchat.components.pubsub.ownership import owned
+from xmppchat.components.pubsub.room import Room
 from xmppchat.core.account import Account
 from xmppchat.core.component import IqRequest
-from xmppchat.core.kernel import Kernel
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID, InvalidJID
 from xmppchat.protocol.element import Element
@@ -22,15 +23,11 @@ from xmppchat.protocol.errors import (
     Forbidden,
     NotAcceptable,
     NotAuthorized,
-    PolicyViolation,
-    StanzaError,
     UnexpectedRequest,
 )
 from xmppchat.protocol.namespaces import NS
 
 SUBSCRIBED, PENDING = "subscribed", "pending"
-#: Subscriptions that one bare JID may have to a node: of so many of its clients.
-MAX_OF_ONE: Final = 10
 #: Entries in one request.
 MAX_CHANGES: Final = 200
 
@@ -38,8 +35,8 @@ MAX_CHANGES: Final = 200
 class Subscribing:
     """Answers ``<subscribe/>``, ``<unsubscribe/>``, and ``<subscriptions/>`` and ``<affiliations/>`` of both kinds."""
 
-    def __init__(self, kernel: Kernel, broadcast: Broadcast, last_items: LastItems) -> None:
-        self._kernel = kernel
+    def __init__(self, broadcast: Broadcast, last_items: LastItems, room: Room) -> None:
+        self._room = room
         self._broadcast = broadcast
         self._last_items = last_items
 
@@ -59,9 +56,7 @@ class Subscribing:
             raise with_condition(NotAuthorized("the owner was asked already"), "pending-subscription")  # §6.1.3.7
         if state is None:
             state = self._first_state(account, node, jid)
-            if len(node.subscriptions_of(jid.bare)) >= MAX_OF_ONE:
-                raise self._too_many(f"you have {MAX_OF_ONE} subscriptions to this node; end one first")
-            self._need_room(account, 1)
+            self._room.need_subscription(account, node, jid)
             set_entity(account, node, jid, request.turn, subscription=state)
             self._tell_owner(account, node, jid, state, request.turn)
             if state == SUBSCRIBED:
@@ -74,10 +69,10 @@ class Subscribing:
 
     def _tell_owner(self, account: Account, node: Node, jid: JID, state: str, turn: Turn) -> None:
         if state == PENDING:
-            self._broadcast.tell_owner(account, notices.authorization_form(node, jid), "normal", turn)  # §8.6
+            self._broadcast.tell_owners(account, node, notices.authorization_form(node, jid), "normal", turn)  # §8.6
         elif node.config.notify_sub and jid.bare != account.jid.bare:
             event = Element("event", NS.PUBSUB_EVENT, None, (notices.subscription(node, jid, state),))
-            self._broadcast.tell_owner(account, event, "headline", turn)
+            self._broadcast.tell_owners(account, node, event, "headline", turn)
 
     def unsubscribe(self, request: IqRequest, unsubscribe: Element) -> Element:
         """End a subscription of the asker's."""
@@ -126,7 +121,7 @@ class Subscribing:
         account, node = owned(request, subscriptions)
         changes = _changes(subscriptions, "subscription", (SUBSCRIBED, PENDING, NONE))
         added = [jid for jid, state in changes.items() if state != NONE and jid.full not in node.subscriptions]
-        self._need_room(account, len(added))
+        self._room.need_entities(account, node, added)
         for jid, state in changes.items():
             if node.subscriptions.get(jid.full, NONE) != state:
                 self._set(account, node, jid, state, request.turn)
@@ -138,26 +133,27 @@ class Subscribing:
             self._last_items.subscribed(account, node, jid, turn)
 
     def affiliates(self, request: IqRequest, affiliations: Element) -> Element:
-        """Who is what to the node, the owner included (§8.9.1)."""
+        """Who is what to the node, owners included (§8.9.1)."""
         account, node = owned(request, affiliations)
-        ranks = {account.jid.bare: access.OWNER, **node.affiliations}
+        ranks = node.affiliations if is_service(account) else {account.jid.bare: OWNER, **node.affiliations}
         found = [
             Element("affiliation", NS.PUBSUB_OWNER, {"jid": jid, "affiliation": rank}) for jid, rank in ranks.items()
         ]
         return _listed(NS.PUBSUB_OWNER, "affiliations", affiliations, found)
 
     def change_affiliates(self, request: IqRequest, affiliations: Element) -> None:
-        """Make somebody member, publisher, outcast, or nothing (§8.9.2). All of it, or an error and nothing."""
+        """Make somebody owner, member, publisher, outcast, or nothing (§8.9.2). All of it, or an error and nothing."""
         account, node = owned(request, affiliations)
-        changes = _changes(affiliations, "affiliation", (*access.AFFILIATIONS, NONE, access.OWNER))
-        for jid, rank in changes.items():
-            if jid.resource:
-                raise NotAcceptable("affiliations are of addresses without a resource (XEP-0060 §4.1)")
-            if (jid.bare == account.jid.bare) != (rank == access.OWNER):
-                raise NotAcceptable("the account is the one owner of its nodes, and stays it")
+        changes = _changes(affiliations, "affiliation", (*access.AFFILIATIONS, NONE, OWNER))
+        if any(jid.resource for jid in changes):
+            raise NotAcceptable("affiliations are of addresses without a resource (XEP-0060 §4.1)")
+        if is_service(account):
+            _keep_an_owner(node, changes)
+        elif any((jid.bare == account.jid.bare) != (rank == OWNER) for jid, rank in changes.items()):
+            raise NotAcceptable("the account is the one owner of its nodes, and stays it")
         changes.pop(account.jid, None)
         added = [jid for jid, rank in changes.items() if rank != NONE and jid.full not in node.affiliations]
-        self._need_room(account, len(added))
+        self._room.need_entities(account, node, added)
         for jid, rank in changes.items():
             if node.affiliations.get(jid.full, NONE) != rank:
                 set_entity(account, node, jid, request.turn, affiliation=rank)
@@ -165,22 +161,22 @@ class Subscribing:
 
     # --- answers to the question of §8.6 -----------------------------------------------------------------------------
 
-    def decide(self, account: Account, node_name: str, jid: JID, turn: Turn, *, is_allowed: bool) -> None:
-        """The owner allows or refuses a subscription that is pending; of others nothing is changed."""
+    def decide(
+        self, account: Account, node_name: str, jid: JID, turn: Turn, *, is_allowed: bool, by: JID
+    ) -> None:
+        """An owner allows or refuses a subscription that is pending; of others, or by others, nothing is changed."""
         node = account[NODES].get(node_name)
-        if node is not None and node.subscriptions.get(jid.full) == PENDING:
+        if node is None or access.affiliation(account.jid, node, by.bare) != OWNER:
+            return
+        if node.subscriptions.get(jid.full) == PENDING:
             self._set(account, node, jid, SUBSCRIBED if is_allowed else NONE, turn)
 
-    # --- limits ------------------------------------------------------------------------------------------------------
 
-    def _need_room(self, account: Account, added: int) -> None:
-        count = sum(len(node.subscriptions) + len(node.affiliations) for node in account[NODES].values())
-        if added and count + added > self._kernel.limits.pubsub_entities:
-            self._kernel.limit_counters.fired("pubsub_entities")
-            raise self._too_many("there are too many subscriptions and affiliations at this address already")
-
-    def _too_many(self, text: str) -> StanzaError:
-        return with_condition(PolicyViolation(text, type="wait"), "too-many-subscriptions")  # §6.1.3.9
+def _keep_an_owner(node: Node, changes: Mapping[JID, str]) -> None:
+    """Raise :class:`NotAcceptable` where nobody would be left (§8.9.2.4)."""
+    ranks = {**node.affiliations, **{jid.bare: rank for jid, rank in changes.items()}}
+    if OWNER not in ranks.values():
+        raise NotAcceptable("a node has an owner; make somebody else one first, or delete the node")
 
 
 def _node(request: IqRequest, element: Element) -> tuple[Account, Node]:
