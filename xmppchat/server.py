@@ -14,7 +14,7 @@ import structlog
 
 from xmppchat.components import BUILTIN
 from xmppchat.components.accounts import ACCOUNT_COUNTS, ACCOUNT_QUERY
-from xmppchat.core import commands, logs
+from xmppchat.core import commands, events, logs
 from xmppchat.core.authentication import Authenticator
 from xmppchat.core.callers import operator
 from xmppchat.core.commands import CommandError
@@ -96,10 +96,16 @@ class Server:
             self.connections.watch()
             if self._listen:
                 await self._open_ports()
+                self.serving()
         except BaseException:
             await self._close_ports()
             await self.database.close()
             raise
+
+    def serving(self) -> None:
+        """Let components begin with what they do by themselves. Said by who builds a server without ports, if it
+        shall work all the same."""
+        self.kernel.emit(events.Serving())
 
     async def stop(self) -> None:
         """Close the ports, tell the clients, let open writes settle, close the rest."""

@@ -125,3 +125,12 @@ async def test_who_was_just_asked_for_is_not_the_next_to_go(driver: MemoryDriver
     session = Session(account.jid.with_resource("x"), account, Hibernation(kernel), peer="", connected_at=0)
     kernel.add_session(session)
     assert kernel.router.session(session.jid) is session
+
+
+async def test_a_components_domain_stays(driver: MemoryDriver) -> None:
+    """Whatever is loaded meanwhile: it is asked for all the time, and large (ADR 20)."""
+    service = driver.server.kernel.directory.peek("pubsub.chat.example")
+    assert service is not None
+    for number in range(12):
+        await driver.server.kernel.directory.get(address(f"idle{number}"))
+    assert driver.server.kernel.directory.peek("pubsub.chat.example") is service

@@ -11,6 +11,7 @@ from xmppchat.components.archive import Archive, ArchivePreferences
 from xmppchat.components.audit import Audit
 from xmppchat.components.blocking import Blocking
 from xmppchat.components.bookmarks import Bookmarks
+from xmppchat.components.bots import Bots
 from xmppchat.components.caps import Caps
 from xmppchat.components.carbons import Carbons
 from xmppchat.components.contact_addresses import ContactAddresses
@@ -41,8 +42,8 @@ from xmppchat.core.component import Component
 
 #: What every server has.
 BUILTIN: tuple[type[Component[Any]], ...] = (
-    Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Bookmarks, Caps, Carbons,
-    ContactAddresses, Csi, Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline, Omemo,
-    Operations, Ping, Presence, PrivateXml, Pubsub, PubsubService, Push, Register, Roster, ServiceAdministration,
-    Strangers, StreamLimits, StreamManagement, Subscriptions, Users, Vcard, Version,
+    Accounts, Adhoc, Administration, Archive, ArchivePreferences, Audit, Blocking, Bookmarks, Bots, Caps, Carbons,
+    ContactAddresses, Csi, Devices, Disco, EntityTime, ExternalComponents, Invitations, LastActivity, Offline,
+    Omemo, Operations, Ping, Presence, PrivateXml, Pubsub, PubsubService, Push, Register, Roster,
+    ServiceAdministration, Strangers, StreamLimits, StreamManagement, Subscriptions, Users, Vcard, Version,
 )

@@ -88,7 +88,11 @@ class Disco(Component[DiscoConfig]):
             return self._node(request, node)
         if request.domain in self._of_domains:
             return Element("query", NS.DISCO_INFO, None, self._of_domains[request.domain])
-        return self.description(_at(request), request.domain)
+        description = self.description(_at(request), request.domain)
+        if request.account is None:
+            return description
+        own = [child for component in self.kernel.components for child in component.disco_account(request)]
+        return description.replace(children=[*own, *description.children]) if own else description
 
     def description(self, at: At, domain: str) -> Element:
         """See :class:`DiscoService`."""

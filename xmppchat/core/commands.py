@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 _TYPES = (str, int, bool, Path, JID)
 #: What no XML document may hold (XML 1.0 §2.2).
-_NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 class CommandError(Exception):
@@ -82,7 +82,8 @@ class InvalidArguments(CommandError):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """What stands in a parameter's ``Annotated``: its help, and whether it is a secret.
+    """What stands in a parameter's ``Annotated``: its help, and whether it is a secret. One that is `private` stands on
+    the command line like others, but in no log.
 
     `host`: it names a host of this server. `elsewhere`: the address may be anybody's, not only one that the caller
     may administer. The rest is for the forms of ad-hoc commands. `field` is its name there, where a specification
@@ -92,6 +93,7 @@ class Parameter:
 
     help: str
     secret: bool = False
+    private: bool = False
     host: bool = False
     elsewhere: bool = False
     field: str = ""
@@ -118,6 +120,12 @@ class ParameterSpec:
     is_each: bool = False
     has_lines: bool = False
     in_form: bool = True
+    is_private: bool = False
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether its value may be in logs."""
+        return not self.secret and not self.is_private
 
     @property
     def option(self) -> str:
@@ -196,7 +204,7 @@ async def execute(kernel: Kernel, name: str, arguments: Mapping[str, object], ca
     if spec is None:
         guess = closest(name, specs)
         raise CommandError(f"there is no command {name!r}" + (f"; did you mean {guess!r}?" if guess else ""))
-    open_names = {parameter.name for parameter in spec.parameters if not parameter.secret}
+    open_names = {parameter.name for parameter in spec.parameters if parameter.is_logged}
     shown = {key: value for key, value in arguments.items() if key in open_names}
     error, is_allowed = "the server failed at it", False
     result: object = None
@@ -271,7 +279,7 @@ def _convert(parameter: ParameterSpec, value: object) -> Any:
     wanted = parameter.type
     if value is None and not parameter.is_required and parameter.default is None:
         return None
-    if isinstance(value, str) and _NOT_TEXT.search(value):
+    if isinstance(value, str) and NOT_TEXT.search(value):
         raise ValueError("text without control characters is wanted")
     if isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
         return value
@@ -338,7 +346,7 @@ def _parameter(parameter: inspect.Parameter, hint: Any, where: str) -> Parameter
     return ParameterSpec(
         parameter.name, wanted, details.help, details.secret, is_required, None if is_required else parameter.default,
         details.host, details.elsewhere, details.field or parameter.name, details.again, details.each, details.lines,
-        details.form,
+        details.form, details.private,
     )
 
 

@@ -225,6 +225,10 @@ class Component(Generic[ConfigT]):
         """Forms in disco#info of a host or an account (XEP-0128)."""
         return ()
 
+    def disco_account(self, request: IqRequest) -> Sequence[Element]:
+        """Identities and features that disco#info of the asked account has beside what all accounts have."""
+        return ()
+
     def disco_items(self, at: At, domain: str) -> Sequence[Element]:
         """Items in disco#items of a host or an account (XEP-0030 §4)."""
         return ()

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Serving:
+    """The server serves from now on: its ports are open. Not where it only runs a command for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResourceBound:
     """A session was bound (RFC 6120 §7)."""
 
@@ -184,6 +189,22 @@ class DeviceRevoked:
     account: Account
     device_id: int
     turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class BotMessage:
+    """Somebody wrote to a bot: `sender` (a full JID) said `body` to the account `bot`, in a message with this `id`.
+
+    `encryption` is the namespace by which it was encrypted, "" for not at all. `is_verified`: the admin says that the
+    device it was written on is the sender's. :class:`~xmppchat.core.services.BotService` answers.
+    """
+
+    bot: Account
+    sender: JID
+    body: str
+    id: str
+    encryption: str = ""
+    is_verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)

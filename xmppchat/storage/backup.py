@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from sqlalchemy import Executable, case, update
+from sqlalchemy import Executable, case, delete, or_, update
 
 from xmppchat.core.crash_points import crash_point
+from xmppchat.protocol.namespaces import NS
 from xmppchat.storage import schema, transfer, transfer_sqlite
 from xmppchat.storage.database import require_driver
 from xmppchat.storage.postgresql import is_postgresql
@@ -199,12 +200,20 @@ def _after_restore() -> list[Executable]:
     Roster versions (RFC 6121 §2.6): a client may know one that was given out after the backup. If the same number
     came again for another change, it would miss that change for good. Nobody counts one change a millisecond, so the
     time is above all versions ever given out; and none below it is known, so each client gets its whole roster once.
+
+    Ratchets of bots' devices (XEP-0384 §4.3): what they would encrypt next was encrypted before, for another message.
+    They go, their keys stay: the next message to or from somebody begins with an exchange of keys.
     """
     accounts, now = schema.accounts, time.time_ns() // 1_000_000
     before = accounts.c.roster_version
     # Above the time if the clock is wrong; the last case is not reached by counting.
     version = case((before < now, now), (before < 2**62, before + 1), else_=before)
-    return [update(accounts).values(roster_version=version, roster_floor=version)]
+    names = schema.omemo_values.c.name
+    ratchets = or_(*[names.like(f"/{namespace}/%/%") for namespace in (NS.OMEMO, NS.OMEMO_AXOLOTL)])
+    return [
+        update(accounts).values(roster_version=version, roster_floor=version),
+        delete(schema.omemo_values).where(ratchets),
+    ]
 
 
 def _copy_file(file: Path, new: Path, report: Report) -> None:

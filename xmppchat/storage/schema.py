@@ -9,8 +9,6 @@ Whoever changes a table here adds a migration in ``migrations/versions``; a test
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -18,8 +16,6 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
-    LargeBinary,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
@@ -27,26 +23,9 @@ from sqlalchemy import (
     text,
 )
 
-metadata = MetaData(naming_convention={
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-})
-
-class Blob(LargeBinary):
-    """Bytes as they are: the drivers take and give them, and what SQLAlchemy would do with each value costs."""
-
-    def bind_processor(self, dialect: Any) -> None:
-        """Nothing to do."""
-
-    def result_processor(self, dialect: Any, coltype: Any) -> None:
-        """Nothing to do."""
-
-
-#: Type of a primary key that is one number: in SQLite it then is the rowid, which costs no index.
-ID = BigInteger().with_variant(Integer(), "sqlite")
+from xmppchat.storage.schema_base import ID as ID
+from xmppchat.storage.schema_base import Blob as Blob
+from xmppchat.storage.schema_base import metadata as metadata
 
 accounts = Table(
     "accounts", metadata,
@@ -162,8 +141,7 @@ private_xml = Table(
 #: Profiles (XEP-0054).
 vcards = Table(
     "vcards", metadata,
-    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("xml", Text, nullable=False),
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False), Column("xml", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -320,6 +298,23 @@ pubsub_entities = Table(
     sqlite_with_rowid=False,
 )
 
+#: Accounts that are bots: the server reads and writes in their name, and holds the key of their device.
+bots = Table(
+    "bots", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("created_at", BigInteger, nullable=False), sqlite_with_rowid=False,
+)
+
+#: What the devices of bots know (XEP-0384): keys, sessions, trust, by name. `value` is encrypted with a key that is not
+#: in the database.
+omemo_values = Table(
+    "omemo_values", metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("value", Blob, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 #: Avatars (XEP-0084) as presence and vCards show them (XEP-0398): `hash` is the id of the item that is shown, "" for
 #: none, `type` its media type, `images` the ids of items whose data have that hash, separated by blanks.
 avatars = Table(
@@ -345,9 +340,7 @@ chat_settings = Table(
 #: Random values that the server made for itself, by what they are for.
 secrets = Table(
     "secrets", metadata,
-    Column("name", Text, primary_key=True),
-    Column("value", Blob, nullable=False),
-    sqlite_with_rowid=False,
+    Column("name", Text, primary_key=True), Column("value", Blob, nullable=False), sqlite_with_rowid=False,
 )
 
 #: Message archives (XEP-0313): a row for each message in each account's archive. `id` is what clients know it by; its
@@ -393,6 +386,6 @@ read_marks = Table(
 TABLES = (
     accounts, tombstones, credentials, imported_passwords, roster_items, offline_messages, blocked, abuse_reports,
     private_xml, vcards, invitations, invitation_uses, audit_log, managed_streams, devices, fast_tokens,
-    push_registrations, pubsub_services, pubsub_nodes, pubsub_items, pubsub_entities, avatars, chat_settings, secrets,
-    archive, archive_preferences, read_marks,
+    push_registrations, pubsub_services, pubsub_nodes, pubsub_items, pubsub_entities, avatars, chat_settings, bots,
+    omemo_values, secrets, archive, archive_preferences, read_marks,
 )

@@ -133,6 +133,7 @@ class MemoryDriver:
     async def start(self) -> None:
         """Start the server."""
         await self.server.start()
+        self.server.serving()
 
     async def stop(self) -> None:
         """Stop it."""

@@ -210,14 +210,14 @@ class Accounts(Component[AccountsConfig]):
         rows = await self.kernel.reader.fetch(store.ALIKE, query)
         return next((row.localpart for row in rows if lookalikes.may_be_mistaken(jid.local, row.localpart)), "")
 
-    async def create(self, jid: JID, password: str, turn: Turn, *, reuse: bool = False) -> int:
+    async def create(self, jid: JID, password: str | None, turn: Turn, *, reuse: bool = False) -> int:
         """See :class:`AccountService`. With `reuse` the name may be that of a deleted account."""
         account = await self.kernel.directory.get(jid)
         if account.exists:
             raise Conflict(_TAKEN)
         if await self.tombstone(jid) and not reuse:
             raise Conflict(_TAKEN)  # as if it were there: who was here is nobody's business
-        keys = await self.passwords.derive(password)
+        keys = {} if password is None else await self.passwords.derive(password)
         if reuse:
             store.delete_tombstone(account, turn)
         return self.insert(account, keys, "", turn)

@@ -11,7 +11,7 @@ import structlog
 from pydantic import Field, field_validator
 
 from xmppchat.components.devices import listing, store
-from xmppchat.components.devices.keys import FILE, MIN_CHARACTERS, TokenKey, read_or_make
+from xmppchat.components.devices.keys import FILE, TokenKey, read_or_make
 from xmppchat.components.devices.store import KNOWN, Device, Token
 from xmppchat.components.devices.tokens import DAY_MS, Tokens
 from xmppchat.core import events
@@ -30,6 +30,7 @@ from xmppchat.core.component import (
     iq_set,
     on,
 )
+from xmppchat.core.key_file import MIN_CHARACTERS
 from xmppchat.core.secret import Secret
 from xmppchat.core.services import DeviceService, LoggedIn
 from xmppchat.core.session import Session

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import secrets
 from pathlib import Path
 
 import structlog
+
+from xmppchat.core import key_file
+from xmppchat.core.key_file import MIN_CHARACTERS
 
 log = structlog.get_logger(__name__)
 
 #: The file in ``data_dir`` that has the key, where the configuration names no other.
 FILE = "token.key"
-#: Characters of a key at least; what is made here has 64, of 256 random bits.
-MIN_CHARACTERS = 32
 
 _SUFFIX_CHARACTERS = 12
 _ID_CHARACTERS = 16
@@ -54,35 +53,13 @@ class TokenKey:
 
 def read_or_make(path: Path) -> TokenKey:
     """The key in the file at `path`; a new one where there is none, or none that could be one. Raises `OSError`."""
-    try:
-        text = path.read_text(encoding="ascii", errors="replace").strip()
-    except FileNotFoundError:
-        text = ""
-    else:
-        if len(text) < MIN_CHARACTERS:
-            log.warning("the key of tokens is damaged, so there is a new one: clients log in with their passwords",
-                        file=str(path), next_step="restore the file, if there is a copy, and restart")
+    text = key_file.read(path)
+    if path.exists() and len(text) < MIN_CHARACTERS:
+        log.warning("the key of tokens is damaged, so there is a new one: clients log in with their passwords",
+                    file=str(path), next_step="restore the file, if there is a copy, and restart")
     if len(text) < MIN_CHARACTERS:
-        text = secrets.token_hex(32)
-        _write(path, f"{text}\n")
+        text = key_file.make(path)
     return TokenKey(text)
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, and on the disk when it is there; for its owner only from the first byte."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _number(number: int) -> bytes:

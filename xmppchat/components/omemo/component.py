@@ -92,7 +92,9 @@ class Omemo(Component[OmemoConfig]):
     """Tells what is wrong with the keys of accounts, and sees to it that messages are encrypted where they must be."""
 
     name = "omemo"
-    implements = (Xep(384, "0.9.1", note="the server's part: it keeps keys and looks after them, it encrypts nothing"),)
+    implements = (
+        Xep(384, "0.9.1", note="the server's part: it keeps keys and looks after them; only bots of its own encrypt"),
+    )
     Config = OmemoConfig
     requires = (NodeService,)
 

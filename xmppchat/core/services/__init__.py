@@ -18,6 +18,7 @@ from xmppchat.core.services.accounts import (
     Registration,
     RegistrationService,
 )
+from xmppchat.core.services.bots import BotService, SentMessage
 from xmppchat.core.services.contacts import (
     BlockingService,
     CapsService,
@@ -63,9 +64,9 @@ class Services:
 
 
 __all__ = [
-    "AccountService", "ArchiveService", "ArchivedMessage", "BlockingService", "CapsService", "ChatSettingsService",
-    "ContentView", "Conversation", "DeviceService", "DiscoService", "Invitation", "InvitationService", "LoggedIn",
-    "NodeDescription", "NodeService", "PresenceService", "PrivateXmlService", "PushService", "Reader", "Registration",
-    "RegistrationService", "ReloadService", "ResumptionService", "RosterItem", "RosterService", "Services",
-    "SubscriptionService", "Successor",
+    "AccountService", "ArchiveService", "ArchivedMessage", "BlockingService", "BotService", "CapsService",
+    "ChatSettingsService", "ContentView", "Conversation", "DeviceService", "DiscoService", "Invitation",
+    "InvitationService", "LoggedIn", "NodeDescription", "NodeService", "PresenceService", "PrivateXmlService",
+    "PushService", "Reader", "Registration", "RegistrationService", "ReloadService", "ResumptionService",
+    "RosterItem", "RosterService", "SentMessage", "Services", "SubscriptionService", "Successor",
 ]  # fmt: skip

@@ -41,8 +41,9 @@ class AccountService(Protocol):
     def is_disabled(self, domain: str, localpart: str) -> bool:
         """Whether the account of this name may not log in; for who has just proved to be its owner."""
 
-    async def create(self, jid: JID, password: str, turn: Turn) -> int:
-        """Make an account; its row is one of `turn`'s writes. Raises a stanza error where it may not be made.
+    async def create(self, jid: JID, password: str | None, turn: Turn) -> int:
+        """Make an account; its row is one of `turn`'s writes. Raises a stanza error where it may not be made. With None
+        nobody can log in before a password is set.
 
         Returns its id in the database, for what else is written with it.
         """
