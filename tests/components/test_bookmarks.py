@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from pubsub_support import Client, condition, started
 
 from xmppchat.components.bookmarks import component as bookmarks_component
+from xmppchat.core import mailbox
 from xmppchat.core.limits import Limits
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
@@ -205,3 +207,26 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path, storage_url: 
     finally:
         await again.stop()
         await driver.start()
+
+
+async def test_who_asks_too_much_at_once_is_told(
+    driver: MemoryDriver, juliet: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists are read and written one behind the other, in the mailbox of the account."""
+    kernel = driver.server.kernel
+    account = await kernel.directory.get(JID.parse(juliet.bare))
+    end = asyncio.Event()
+
+    async def wait() -> None:
+        await end.wait()
+
+    monkeypatch.setattr(mailbox, "CAPACITY", 2)
+    account.mailbox.post(kernel.tasks, wait)
+    query = f"<query xmlns='{NS.PRIVATE_XML}'><storage xmlns='{OLD}'/></query>"
+    for number in (1, 2):
+        juliet.client.write(f"<iq type='get' id='g{number}'>{query}</iq>")
+    refused = await juliet.client.take(lambda element: element.get("id") == "g2")
+    assert condition(refused) == "resource-constraint"
+    end.set()
+    answered = await juliet.client.take(lambda element: element.get("id") == "g1")
+    assert condition(answered) == ""
