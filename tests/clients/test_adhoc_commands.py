@@ -65,7 +65,9 @@ async def run(client: Slix, node: str, values: dict[str, str] | None = None) -> 
 
 async def test_a_user_invites_and_sees_no_more(slix: MakeSlix, new_user: NewUser) -> None:
     client = await commander(slix, new_user("romeo"))
-    assert await nodes(client) == {"urn:xmpp:invite#invite"}
+    assert await nodes(client) == {
+        "urn:xmpp:invite#invite", "xmppchat#omemo-check-own", "xmppchat#omemo-remove-own",
+    }
     result = await run(client, "urn:xmpp:invite#invite")
     uri = result["form"].get_values()["uri"]
     assert uri.startswith(f"xmpp:{client.boundjid.bare}?roster;preauth=")
