@@ -203,7 +203,9 @@ async def test_a_database_that_answers_is_left_alone(far: PostgresqlDatabase, ga
     answers = far.owner._answers
 
     async def counted() -> bool:
+        far.owner._heartbeat = 10.0  # is also how long it may take to answer: long, on a busy machine
         asked.append(await answers())
+        far.owner._heartbeat = 0.01
         return asked[-1]
 
     far.owner._answers = counted  # type: ignore[method-assign]
