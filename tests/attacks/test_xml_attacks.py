@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from attack_client import Attacker, Canary
-from attack_target import PASSWORD, Target
+from attack_client import Attacker, Canary, header
+from attack_target import PASSWORD, A, Target
 from observation import MIB, stopwatch
 
 PHASES = ("before TLS", "after TLS", "after login")
@@ -237,3 +237,17 @@ def test_nothing_of_one_stream_is_left_to_another(target: Target, left: bytes) -
                 victim.barrier(f"v{i}")
         for stranger in strangers:
             stranger.socket.close()
+
+
+@pytest.mark.parametrize("root", [b"stream:features", b"message"])
+def test_a_stream_that_begins_otherwise_spoils_no_good_bye(target: Target, root: bytes) -> None:
+    """Its parser is not kept for others, whose closing tag it would not know."""
+    for _ in range(3):
+        with target.connect() as mallory:
+            mallory.send(header(A).replace(b"<stream:stream", b"<" + root)).until_closed()
+            assert mallory.condition == "invalid-namespace"
+    # Each good-bye uses up a parser, so that after these all are used that were kept.
+    others = [target.connect().open() for _ in range(100)]
+    for one in others:
+        with one:
+            assert b"not-well-formed" not in one.send(b"</stream:stream>").until_closed()

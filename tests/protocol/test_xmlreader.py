@@ -238,6 +238,16 @@ def test_a_header_is_bounded() -> None:
         assert caught.value.condition == "policy-violation"
 
 
+@pytest.mark.parametrize("root", ["stream:features", "message", "stream:stream2"])
+def test_a_parser_that_began_otherwise_reads_no_other_stream(root: str) -> None:
+    """Or whoever opens with a wrong tag spoils the good-bye of others."""
+    declared = f"xmlns='{NS.CLIENT}' xmlns:stream='{NS.STREAM}'"
+    XmlReader(UNTRUSTED).feed(f"<{root} {declared}>".encode())
+    others = [reader() for _ in range(100)]  # more than there are parsers kept: all of those will be used
+    for one in others:
+        assert one.feed(b"</stream:stream>") == [CLOSED]
+
+
 def test_closing() -> None:
     message = Element("message", NS.CLIENT, None, [text_element("body", NS.CLIENT, "Hi")])
     assert read(MESSAGE + b"</stream:stream>") == [message, CLOSED]

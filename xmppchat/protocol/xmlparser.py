@@ -148,7 +148,7 @@ class Parser:
         if self._declared.get("stream") != NS.STREAM:
             # RFC 6120 §4.8.5: an implementation may insist on the prefix "stream".
             raise BadNamespacePrefix("the stream header's prefix is 'stream'")
-        self.prologue = _prologue(frozenset(self._declared.items()))
+        self.prologue = _prologue(local, namespace, frozenset(self._declared.items()))
         content = self._declared.get(None, "")
         self._items.append(StreamHeader(local, namespace, content, _readable(attributes)))
         self._expat.StartElementHandler = self._on_start
@@ -218,13 +218,19 @@ class Parser:
 
 
 @lru_cache(maxsize=64)
-def _prologue(declared: frozenset[tuple[str | None, str]]) -> bytes:
-    """A header with these declarations, for a parser that goes on with such a stream."""
+def _prologue(local: str, namespace: str, declared: frozenset[tuple[str | None, str]]) -> bytes:
+    """A header with these declarations, for a parser that goes on with such a stream.
+
+    Its name is that of the root, which the closing tag has to match: a parser that began otherwise is of use to none
+    but its own stream.
+    """
+    prefixes = sorted(prefix or "" for prefix, uri in declared if uri == namespace)
+    name = f"{prefixes[-1]}:{local}" if prefixes and prefixes[-1] else local
     declarations = "".join(
         f" xmlns{':' + prefix if prefix else ''}='{escape_attribute(uri)}'"
         for prefix, uri in sorted(declared, key=lambda item: item[0] or "")
     )
-    return f"<stream:stream{declarations}>".encode()
+    return f"<{name}{declarations}>".encode()
 
 
 def _refuse(what: str) -> Callable[..., None]:
