@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stream_driver import HELLO as MESSAGE
 from stream_driver import byte_by_byte, cut, header, read, reader
 
+from xmppchat.protocol import xmlreader
 from xmppchat.protocol.element import Element, text_element
 from xmppchat.protocol.errors import StreamError
 from xmppchat.protocol.namespaces import NS
@@ -17,6 +18,7 @@ from xmppchat.protocol.xmlreader import (
     CLOSED,
     UNTRUSTED,
     ReaderLimits,
+    StreamHeader,
     XmlReader,
     parse_document,
 )
@@ -246,6 +248,41 @@ def test_a_parser_that_began_otherwise_reads_no_other_stream(root: str) -> None:
     others = [reader() for _ in range(100)]  # more than there are parsers kept: all of those will be used
     for one in others:
         assert one.feed(b"</stream:stream>") == [CLOSED]
+
+
+@pytest.mark.parametrize("data", [
+    header(), header().partition(b"?>")[2], header(more=" a='/>'"), header()[:-1] + b"/>",
+    header(more=" xmlns:x='urn:x' x:y='1'"), header(more=f" from='{'x' * 600}'"),
+])  # fmt: skip
+def test_a_header_is_the_same_the_second_time(data: bytes) -> None:
+    """Also where another stream began alike, up to the first ">"."""
+    XmlReader(UNTRUSTED).feed(header(more=" a='/'"))
+    seen = []
+    for _ in range(3):
+        one = XmlReader(UNTRUSTED)
+        items = one.feed(data + MESSAGE)
+        while one.pending and CLOSED not in items:
+            items += one.resume()
+        seen.append(items)
+    assert seen[0] == seen[1] == seen[2]
+    assert isinstance(seen[0][0], StreamHeader)
+    assert seen[0][0].attributes.get("a", "/>") == "/>"
+    assert seen[0][1] is CLOSED or seen[0][1] == read(MESSAGE)[0]
+
+
+def test_a_header_that_is_known_is_judged_by_todays_limits() -> None:
+    data = header(more=" a='1' b='2' c='3'")
+    XmlReader(UNTRUSTED).feed(data)
+    with pytest.raises(StreamError):
+        XmlReader(ReaderLimits(attributes=2)).feed(data)
+
+
+def test_no_more_headers_are_remembered_than_some() -> None:
+    for number in range(1_000):
+        XmlReader(UNTRUSTED).feed(header(more=f" n='{number}'"))
+        XmlReader(UNTRUSTED).feed(header(more=f" n='{number}{'x' * 1_000}'"))
+    assert len(xmlreader._headers) <= xmlreader._HEADERS
+    assert max(map(len, xmlreader._headers)) <= xmlreader._HEADER_BYTES
 
 
 def test_closing() -> None:

@@ -8,6 +8,7 @@ Parsers are pooled: a reader holds one only while an element is unfinished, an i
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from xmppchat.protocol.element import Element
@@ -22,6 +23,9 @@ __all__ = [
 
 _POOL_SIZE = 64
 _PARSER_LIFETIME = 4_194_304  # bytes; expat keeps every distinct name it has seen until it is freed
+
+_HEADERS = 256  # that are remembered; some say who the client is
+_HEADER_BYTES = 512  # of one
 
 _pool: dict[bytes, list[Parser]] = {}
 
@@ -74,6 +78,27 @@ class XmlReader:
             data, self.pending = self.pending + data, b""
         if not self.one_at_a_time:
             return self._parse(data)
+        if self._parser is None and self._prologue is None:
+            return self._feed_first(data)
+        return self._feed_one(data)
+
+    def _feed_first(self, data: bytes) -> list[Item]:
+        """The first bytes of a stream. Clients of one kind begin all of theirs alike: that is not parsed again."""
+        head = _first_tag(data)
+        known = _headers.get(head)
+        if known is not None and known.limits is self.limits:
+            self._prologue = known.prologue
+            self._keep(data[len(head) :])
+            return [known.header]
+        items = self._feed_one(head)
+        if not items:
+            return self._feed_one(data[len(head) :])
+        if len(items) == 1 and isinstance(items[0], StreamHeader) and self._prologue in _POOLED_PROLOGUES:
+            _remember(head, _Known(items[0], self._prologue, self.limits))
+        self._keep(data[len(head) :])
+        return items
+
+    def _feed_one(self, data: bytes) -> list[Item]:
         begun = _TAG.match(data) if self._parser is None and self._prologue is not None else None
         items: list[Item] = []
         position, size = 0, len(data)
@@ -81,9 +106,11 @@ class XmlReader:
             end = self._stop(data, position, begun[1] if begun is not None else b"") or size
             items = self._parse(data[position:end])
             position = end
-        rest = data[position:]
-        self.pending = rest if rest.strip(_WHITESPACE) else b""
+        self._keep(data[position:])
         return items
+
+    def _keep(self, rest: bytes) -> None:
+        self.pending = rest if rest.strip(_WHITESPACE) else b""
 
     def _stop(self, data: bytes, position: int, name: bytes) -> int:
         """How far can be fed without going beyond the end of an item; 0 for all there is.
@@ -197,6 +224,33 @@ _POOLED_PROLOGUES: Final = frozenset({
     for namespace in (NS.CLIENT, NS.SERVER, NS.COMPONENT_ACCEPT)
 })
 _DOCUMENT_PROLOGUE: Final = b"<stream:stream xmlns:stream='" + NS.STREAM.encode() + b"'>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was read of a first tag, within `limits`."""
+
+    header: StreamHeader
+    prologue: bytes | None
+    limits: ReaderLimits
+
+
+_headers: dict[bytes, _Known] = {}
+
+
+def _first_tag(data: bytes) -> bytes:
+    """The first tag of a stream, with the declaration before it; less than that where a value has a ">" in it."""
+    end = data.find(b">") + 1
+    if data.startswith(b"<?"):
+        end = data.find(b">", end) + 1
+    return data[:end]
+
+
+def _remember(head: bytes, known: _Known) -> None:
+    if len(head) <= _HEADER_BYTES:
+        if len(_headers) >= _HEADERS:
+            _headers.clear()
+        _headers[head] = known
 
 
 def _take(prologue: bytes | None) -> Parser:
