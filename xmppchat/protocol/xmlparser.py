@@ -221,11 +221,9 @@ class Parser:
 def _prologue(local: str, namespace: str, declared: frozenset[tuple[str | None, str]]) -> bytes:
     """A header with these declarations, for a parser that goes on with such a stream.
 
-    Its name is that of the root, which the closing tag has to match: a parser that began otherwise is of use to none
-    but its own stream.
+    Its name is the root's, which the closing tag has to match: what began otherwise is of use to no other stream.
     """
-    prefixes = sorted(prefix or "" for prefix, uri in declared if uri == namespace)
-    name = f"{prefixes[-1]}:{local}" if prefixes and prefixes[-1] else local
+    name = f"stream:{local}" if namespace == NS.STREAM else local
     declarations = "".join(
         f" xmlns{':' + prefix if prefix else ''}='{escape_attribute(uri)}'"
         for prefix, uri in sorted(declared, key=lambda item: item[0] or "")
