@@ -18,15 +18,11 @@ from omemo import (
     Bundle,
     DeviceInformation,
     DeviceList,
-    JSONType,
-    Just,
-    Maybe,
     Message,
-    Nothing,
     SessionManager,
-    Storage,
     TrustLevel,
 )
+from omemo_storage import KeptKeys
 from slix import Slix
 from slixmpp import JID
 from slixmpp.exceptions import IqError
@@ -39,23 +35,6 @@ OLD, NEW = oldmemo.oldmemo.NAMESPACE, twomemo.twomemo.NAMESPACE
 SCE, CLIENT = "{urn:xmpp:sce:1}", "{jabber:client}"
 LISTS = {OLD: "eu.siacs.conversations.axolotl.devicelist", NEW: "urn:xmpp:omemo:2:devices"}
 XML = {OLD: oldmemo.etree, NEW: twomemo.etree}
-
-
-class Kept(Storage):
-    """What a device knows, in memory."""
-
-    def __init__(self) -> None:
-        super().__init__(disable_cache=True)
-        self.values: dict[str, JSONType] = {}
-
-    async def _load(self, key: str) -> Maybe[JSONType]:
-        return Just(self.values[key]) if key in self.values else Nothing()
-
-    async def _store(self, key: str, value: JSONType) -> None:
-        self.values[key] = value
-
-    async def _delete(self, key: str) -> None:
-        self.values.pop(key, None)
 
 
 class Omemo:
@@ -71,7 +50,7 @@ class Omemo:
             client.register_handler(Callback(f"encrypted {namespace}", matcher, self._received))
 
     @classmethod
-    async def begin(cls, client: Slix, *namespaces: str, kept: Kept) -> Omemo:
+    async def begin(cls, client: Slix, *namespaces: str, kept: KeptKeys) -> Omemo:
         """Give a client that is logged in a device, which may have been there before."""
         for plugin in ("xep_0004", "xep_0060"):
             client.register_plugin(plugin)

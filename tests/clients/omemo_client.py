@@ -7,7 +7,6 @@ makes and reads the envelope (XEP-0420) and leaves the ratchet to the plugin's s
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from xml.sax.saxutils import escape, quoteattr
 import twomemo.etree
 from live_server import ServerProcess, User
 from omemo.session_manager import MessageNotForUs
-from omemo.storage import Just, Maybe, Nothing, Storage
+from omemo.storage import Storage
+from omemo_storage import KeptKeys, Keys
 from slix import MakeSlix, Slix
 from slixmpp import JID
 from slixmpp.plugins import register_plugin
@@ -44,26 +44,6 @@ FALLBACK_BODIES = (
 
 _ENVELOPE = "urn:xmpp:sce:1"
 _CLIENT = "jabber:client"
-
-#: All that a device keeps, as JSON texts: nothing else of a client outlives it.
-Keys = dict[str, str]
-
-
-class KeptKeys(Storage):
-    """The library's store, in a dictionary that the next client of the same device gets."""
-
-    def __init__(self, keys: Keys) -> None:
-        super().__init__()
-        self._keys = keys
-
-    async def _load(self, key: str) -> Maybe[Any]:
-        return Just(json.loads(self._keys[key])) if key in self._keys else Nothing()
-
-    async def _store(self, key: str, value: Any) -> None:
-        self._keys[key] = json.dumps(value)
-
-    async def _delete(self, key: str) -> None:
-        self._keys.pop(key, None)
 
 
 class TrustingOmemo(XEP_0384):

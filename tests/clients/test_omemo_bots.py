@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from live_server import Certificates, LiveServer
-from omemo_by_hand import NEW, OLD, Kept, Omemo
+from omemo_by_hand import NEW, OLD, Omemo
+from omemo_storage import KeptKeys
 from slix import Slix
 
 SECRET = "But soft, what light through yonder window breaks?"
@@ -34,7 +35,7 @@ async def command(server: LiveServer, *arguments: str) -> str:
     return await asyncio.to_thread(server.run, *arguments, "--config", str(server.config_file))
 
 
-async def login(server: LiveServer, jid: str, kept: Kept, *namespaces: str) -> tuple[Slix, Omemo]:
+async def login(server: LiveServer, jid: str, kept: KeptKeys, *namespaces: str) -> tuple[Slix, Omemo]:
     client = await Slix(server, jid, "balcony").login()
     return client, await Omemo.begin(client, *namespaces, kept=kept)
 
@@ -47,7 +48,7 @@ async def test_a_bot_and_slixmpp_talk(
     juliet = server.add_user("juliet", "balcony").jid
     bot = f"news@{server.domain}"
     assert "whose key this server holds" in await command(server, "bot", "add", bot)
-    kept = Kept()
+    kept = KeptKeys()
     client, device = await login(server, juliet, kept, namespace)
     outcome = await command(server, "send", bot, juliet, SECRET, "--encrypt")
     assert f"by {namespace}" in outcome

@@ -12,15 +12,11 @@ from omemo import (
     Bundle,
     DeviceInformation,
     DeviceList,
-    JSONType,
-    Just,
-    Maybe,
     Message,
-    Nothing,
     SessionManager,
-    Storage,
     TrustLevel,
 )
+from omemo_storage import KeptKeys
 from pubsub_support import Client, condition
 from twomemo import Twomemo
 
@@ -85,27 +81,10 @@ async def run(driver: MemoryDriver, command: str, **arguments: object) -> Any:
     return await driver.server.execute(command, arguments)
 
 
-class Memory(Storage):
-    """A client's own storage."""
-
-    def __init__(self) -> None:
-        super().__init__(disable_cache=True)
-        self.values: dict[str, JSONType] = {}
-
-    async def _load(self, key: str) -> Maybe[JSONType]:
-        return Just(self.values[key]) if key in self.values else Nothing()
-
-    async def _store(self, key: str, value: JSONType) -> None:
-        self.values[key] = value
-
-    async def _delete(self, key: str) -> None:
-        self.values.pop(key, None)
-
-
 class Person:
     """Somebody's device that speaks OMEMO in some `namespaces`."""
 
-    def __init__(self, client: Client, storage: Memory) -> None:
+    def __init__(self, client: Client, storage: KeptKeys) -> None:
         self.client = client
         self.storage = storage
         self.manager: SessionManager
@@ -115,11 +94,11 @@ class Person:
     @classmethod
     async def log_in(
         cls, driver: MemoryDriver, name: str, namespaces: tuple[str, ...] = BOTH, resource: str = "phone",
-        storage: Memory | None = None,
+        storage: KeptKeys | None = None,
     ) -> Person:
         """A client that is there, with its keys published."""
         client = await Client.log_in(driver, name, resource)
-        person = cls(client, storage or Memory())
+        person = cls(client, storage or KeptKeys())
         backends = [
             backend for backend in (Twomemo(person.storage), Oldmemo(person.storage))
             if backend.namespace in namespaces
