@@ -11,7 +11,7 @@ from typing import Final
 
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.message_content import meant
+from xmppchat.protocol.message_content import ENCRYPTED, meant
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 
@@ -33,8 +33,6 @@ _NEVER: Final = frozenset({
     (NS.RETRACT, "retract"), (NS.FASTEN, "apply-to"), (NS.REACTIONS, "reactions"), (NS.PUBSUB_EVENT, "event"),
     (NS.HINTS, "no-store"),
 })  # fmt: skip
-_ENCRYPTED: Final = frozenset({(NS.OPENPGP, "openpgp"), (NS.OPENPGP_LEGACY, "x")})
-_OMEMO: Final = frozenset({NS.OMEMO, NS.OMEMO_AXOLOTL})
 
 
 def importance_of(stanza: Stanza, own: JID) -> Importance:
@@ -59,13 +57,14 @@ def _is_for_people(child: Element, names: set[tuple[str, str]]) -> bool:
     namespace, name = child.namespace, child.name
     if namespace == NS.CLIENT:
         return name == "body" and bool(child.text)
-    if name == "encrypted" and namespace in _OMEMO:
-        return child.find("payload") is not None  # without it keys are exchanged (XEP-0384 §4.6), and nothing is said
+    if (namespace, name) in ENCRYPTED:
+        # OMEMO without it exchanges keys (XEP-0384 §4.6), and nothing is said.
+        return name != "encrypted" or child.find("payload") is not None
     if (namespace, name) == (NS.ENCRYPTION, "encryption"):
         return not any(other == "encrypted" for _, other in names)  # that tells more
     if namespace == NS.MUC_USER:
         return name == "x" and child.find("invite") is not None  # XEP-0045 §7.8.2
-    return (namespace, name) == (NS.CONFERENCE, "x") or (namespace, name) in _ENCRYPTED
+    return (namespace, name) == (NS.CONFERENCE, "x")
 
 
 def _is_call(stanza: Stanza) -> bool:

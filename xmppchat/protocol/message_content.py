@@ -32,6 +32,14 @@ class Content:
     test: Callable[[Element], bool] | None = None
 
 
+#: (Namespace, name) of what holds something encrypted: OMEMO of all versions, OpenPGP (XEP-0373, XEP-0027). That a
+#: message says it is encrypted (XEP-0380) is another thing.
+ENCRYPTED: Final = frozenset({
+    (NS.OMEMO_AXOLOTL, "encrypted"), (NS.OMEMO_1, "encrypted"), (NS.OMEMO, "encrypted"), (NS.OPENPGP, "openpgp"),
+    (NS.OPENPGP_LEGACY, "x"),
+})  # fmt: skip
+
+
 def _has_invitation(element: Element) -> bool:
     return any(child.name in ("invite", "decline") for child in element.elements())
 
@@ -56,10 +64,7 @@ RULES: Final[Mapping[str, Mapping[str, Content]]] = {
         "store": Content("the hint store", _USEFUL),
     },
     NS.PUBSUB_EVENT: {"event": Content("an event of a node", _EVENT, is_kept=False)},
-    NS.OMEMO: {"encrypted": _ENCRYPTED},
-    NS.OMEMO_AXOLOTL: {"encrypted": _ENCRYPTED},
-    NS.OPENPGP: {"openpgp": _ENCRYPTED},
-    "jabber:x:encrypted": {"x": _ENCRYPTED},  # XEP-0027
+    **{namespace: {name: _ENCRYPTED} for namespace, name in ENCRYPTED},
     NS.ENCRYPTION: {"encryption": _ENCRYPTED},
     NS.RECEIPTS: {"received": _RECEIPT},  # a request alone asks about nothing
     NS.CHAT_MARKERS: {

@@ -16,7 +16,7 @@ from xmppchat.core.account import Account, AccountPart
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.message_content import meant
+from xmppchat.protocol.message_content import ENCRYPTED, meant
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.storage import schema
@@ -25,10 +25,7 @@ ALWAYS: Final = "always"
 ON_MENTION: Final = "on-mention"
 NEVER: Final = "never"
 _LETS_THROUGH: Final = (ALWAYS, ON_MENTION, NEVER)  # the most first
-_ENCRYPTED: Final = frozenset({
-    ("encrypted", NS.OMEMO), ("encrypted", NS.OMEMO_AXOLOTL), ("openpgp", NS.OPENPGP), ("x", NS.OPENPGP_LEGACY),
-    ("encryption", NS.ENCRYPTION),
-})  # fmt: skip
+_UNREADABLE: Final = ENCRYPTED | {(NS.ENCRYPTION, "encryption")}
 #: Characters of a name in a room that are looked for.
 MAX_NICK: Final = 256
 
@@ -114,8 +111,8 @@ def is_muted(account: Account, stanza: Stanza) -> bool:
     if found.setting == NEVER:
         return True
     elements = [child for child in children if isinstance(child, Element)]
-    names = {(child.name, child.namespace) for child in elements}
-    return names.isdisjoint(_ENCRYPTED) and not _mentions(account, found, sender.partition("/")[0], elements)
+    names = {(child.namespace, child.name) for child in elements}
+    return names.isdisjoint(_UNREADABLE) and not _mentions(account, found, sender.partition("/")[0], elements)
 
 
 def _mentions(account: Account, setting: Setting, chat: str, elements: Sequence[Element]) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from xmppchat.jid import JID
 from xmppchat.protocol import stanza_ids
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.message_content import meant
+from xmppchat.protocol.message_content import ENCRYPTED, meant
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 
@@ -33,7 +33,8 @@ _BESIDE_A_STATE = frozenset({
     (NS.CLIENT, "thread"), (NS.HINTS, ""), (NS.STANZA_IDS, "origin-id"), (NS.STANZA_IDS, "stanza-id"),
     (NS.OCCUPANT_ID, ""), (NS.DELAY, ""),
 })  # fmt: skip
-_ENCRYPTED = frozenset({NS.OMEMO_AXOLOTL, NS.OMEMO, NS.ENCRYPTION, NS.OPENPGP, NS.OPENPGP_LEGACY})
+#: Says something: a text, or what may be one.
+_SAYS = ENCRYPTED | {(NS.CLIENT, "body"), (NS.ENCRYPTION, "encryption")}
 #: XEP-0045 §15.6.2: the presence is about the occupant who gets it.
 _SELF_PRESENCE = "110"
 
@@ -61,7 +62,7 @@ def outdated_by(stanza: Stanza, own: JID) -> Key | None:
         return None
     says = any(
         isinstance(child, Element)
-        and (child.is_named("body", NS.CLIENT) or child.namespace == NS.CHAT_STATES or child.namespace in _ENCRYPTED)
+        and (child.namespace == NS.CHAT_STATES or (child.namespace, child.name) in _SAYS)
         for child in children
     )
     return Key(CHAT_STATES, sender) if says else None

@@ -10,18 +10,13 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from xmppchat.protocol.element import Element
+from xmppchat.protocol.message_content import ENCRYPTED
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 
 #: What holds at a host: nothing; who sends a readable message is reminded; readable messages are refused.
 Policy = Literal["off", "encourage", "require"]
 
-#: Elements that hold what is encrypted: OMEMO of all versions, OpenPGP (XEP-0373, XEP-0027). That a message says it is
-#: encrypted (XEP-0380) is not enough.
-_ENCRYPTED: Final = frozenset({
-    (NS.OMEMO_AXOLOTL, "encrypted"), (NS.OMEMO_1, "encrypted"), (NS.OMEMO, "encrypted"), (NS.OPENPGP, "openpgp"),
-    (NS.OPENPGP_LEGACY, "x"),
-})  # fmt: skip
 #: How a body begins that is encrypted itself (XEP-0364).
 _OTR: Final = "?OTR"
 #: What a body may stand for (XEP-0428 §2.2), with the element that has to be there: where the text is made by the app,
@@ -43,7 +38,7 @@ def is_readable(stanza: Stanza) -> bool:
         namespace, name = child.namespace, child.name
         if name == "body" and namespace == NS.CLIENT:
             has_text = has_text or bool(child.text.strip() and not child.text.startswith(_OTR))
-        elif child.children and (namespace, name) in _ENCRYPTED:
+        elif child.children and (namespace, name) in ENCRYPTED:
             return False
     return has_text and not _is_made_by_app(stanza)
 
