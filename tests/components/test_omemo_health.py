@@ -435,18 +435,18 @@ async def test_a_list_that_is_published_meanwhile_is_not_overwritten(driver: Mem
     await set_up(juliet, 1, 2)
     omemo = component(driver)
     nodes = omemo._nodes
-    read = nodes.read
+    read_last = nodes.read_last
     newer = devices(1, 2, 3)
 
     class Slow:
         def __getattr__(self, name: str) -> object:
             return getattr(nodes, name)
 
-        async def read(self, account: object, node: str, ids: object = None) -> object:
-            payloads = await read(account, node, ids)  # type: ignore[arg-type]
+        async def read_last(self, account: object, node: str) -> object:
+            last = await read_last(account, node)  # type: ignore[arg-type]
             if node == OLD_LIST:
                 await publish(juliet, OLD_LIST, newer)
-            return payloads
+            return last
 
     omemo._nodes = Slow()  # type: ignore[assignment]
     await omemo.remove(JID.parse(juliet.bare), 2)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pubsub_support import NODE, Client
+from pubsub_support import NODE, Client, component
 
 from xmppchat.components import BUILTIN
 from xmppchat.core import events
@@ -15,8 +15,8 @@ from xmppchat.core.account import Account
 from xmppchat.core.component import Component, on
 from xmppchat.core.services import NodeDescription, NodeService
 from xmppchat.jid import JID
-from xmppchat.protocol.element import Element
-from xmppchat.protocol.errors import NotAcceptable
+from xmppchat.protocol.element import Element, Serialised, text_element
+from xmppchat.protocol.errors import Conflict, NotAcceptable
 from xmppchat.testing.memory import MemoryDriver
 
 OTHER = "urn:example:other"
@@ -142,3 +142,36 @@ async def test_a_limit_stops_a_component_too(driver: MemoryDriver, juliet: Clien
     turn.commit()
     assert nodes.describe(account) == []
     assert told(driver) == []
+
+
+async def test_what_is_read_is_as_it_was_at_that_moment(driver: MemoryDriver, juliet: Client) -> None:
+    """Or who changes what was read would undo what came between."""
+    kernel = driver.server.kernel
+    nodes, account = kernel.services.get(NodeService), await account_of(driver, juliet)
+    payloads = component(driver)._payloads
+    read, changes = payloads.read, ["3", "2"]
+
+    async def slow(numbers: Sequence[int]) -> Mapping[int, Serialised]:
+        """Somebody publishes while the database answers."""
+        found = await read(numbers)
+        if changes:
+            turn = kernel.new_turn()
+            nodes.publish(account, NODE, changes.pop(), text_element("a", "urn:example:a", "new"), turn)
+            turn.commit()
+        return found
+
+    await juliet.publish(item="1", text="old", max_items="max")
+    await juliet.publish(item="2", text="old")
+    payloads.read = slow  # type: ignore[method-assign]
+    found = await nodes.read(account, NODE)
+    assert {id: one.text for id, one in found.items()} == {"1": "old", "2": "new", "3": "new"}
+    changes[:] = ["5", "4"]
+    last = await nodes.read_last(account, NODE)
+    assert last is not None
+    assert (last.id, last.payload and last.payload.text) == ("5", "new")
+    assert await nodes.read_last(account, OTHER) is None
+    changes[:] = [str(number) for number in range(10)]
+    with pytest.raises(Conflict):
+        await nodes.read(account, NODE)
+    with pytest.raises(Conflict):
+        await nodes.read_last(account, NODE)

@@ -17,7 +17,7 @@ from xmppchat.core.mailbox import MailboxFull
 from xmppchat.core.services import ChatSettingsService, NodeDescription, NodeService, PrivateXmlService
 from xmppchat.core.turn import Turn
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.errors import Conflict, PolicyViolation, ResourceConstraint, StanzaError
+from xmppchat.protocol.errors import PolicyViolation, ResourceConstraint, StanzaError
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 
@@ -29,8 +29,6 @@ OPTIONS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 #: Bytes of bookmarks that are put into one list; with more they are read page by page, in the form of today.
 MAX_SIZE: Final = 1 << 20
-#: How often a change is begun anew because another one came between.
-_TRIES: Final = 3
 _STORAGE: Final = (NS.BOOKMARKS_STORAGE, "storage")
 
 
@@ -72,7 +70,7 @@ class Bookmarks(Component[ComponentConfig]):
 
     async def write(self, account: Account, content: Element, turn: Turn) -> None:
         """See :class:`ContentView`."""
-        items = await self._items_now(account)
+        items = await self._items(account)  # nothing is waited for from here to the change
         wanted = conversion.from_storage(content, items)
         changed = {
             jid: bookmark for jid, room in wanted.rooms.items()
@@ -113,15 +111,6 @@ class Bookmarks(Component[ComponentConfig]):
             text = f"your bookmarks are too large for one list; ask for the items of {NS.BOOKMARKS}, page by page"
             raise ResourceConstraint(text, type="cancel")
         return await self._nodes.read(account, NS.BOOKMARKS)
-
-    async def _items_now(self, account: Account) -> Mapping[str, Element]:
-        """The bookmarks of this moment: from here to the change nothing may be waited for."""
-        for _ in range(_TRIES):
-            version = self._nodes.version(account, NS.BOOKMARKS)
-            items = await self._items(account)
-            if self._nodes.version(account, NS.BOOKMARKS) == version:
-                return items
-        raise Conflict("your bookmarks are being changed; look again and retry")
 
     def _node(self, account: Account) -> NodeDescription | None:
         return self._nodes.describe_node(account, NS.BOOKMARKS)

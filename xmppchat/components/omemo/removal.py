@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xmppchat.components.omemo.snapshot import read_last
 from xmppchat.components.omemo.versions import BY_LIST_NODE, VERSIONS, Version
 from xmppchat.core.account import Account
 from xmppchat.core.services import NodeService
@@ -38,9 +37,9 @@ class Removal:
         """The lists of both versions, as they are now. Nothing may be waited for before :meth:`carry_out`."""
         found: dict[Version, _List] = {}
         for version in VERSIONS:
-            last = await read_last(self._nodes, self.account, version.list_node)
-            if last is not None and last[2] is not None:
-                found[version] = (last[0], last[2])
+            last = await self._nodes.read_last(self.account, version.list_node)
+            if last is not None and last.payload is not None:
+                found[version] = (last.id, last.payload)
         return {**found, **self._newer}
 
     def carry_out(self, lists: Mapping[Version, _List], turn: Turn) -> list[str]:

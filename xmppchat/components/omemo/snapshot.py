@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from xmppchat.components.omemo.versions import VERSIONS, Bundle, DeviceList, Place, Version, last_of
+from xmppchat.components.omemo.versions import VERSIONS, Bundle, DeviceList, Place, Version
 from xmppchat.core.account import Account
 from xmppchat.core.services import NodeDescription, NodeService
 from xmppchat.protocol.element import Element
@@ -21,8 +21,6 @@ MAX_DEVICES: Final = 100
 #: Elements that are looked at: twice what so many devices with a hundred prekeys each have. Text counts, too.
 MAX_WEIGHT: Final = 50_000
 _CHARACTERS: Final = 256
-#: How often something is read again that was replaced meanwhile.
-_TRIES: Final = 3
 _DAMAGED: Final = "the server's copy of it is damaged"
 
 
@@ -70,22 +68,6 @@ async def take(nodes: NodeService, account: Account, budget: Budget) -> list[Pub
     return [await _take(nodes, account, version, budget) for version in VERSIONS]
 
 
-async def read_last(nodes: NodeService, account: Account, node: str) -> tuple[str, int, Element | None] | None:
-    """The item of `node` that was published last: its id, when (ms), and the payload, None where that cannot be read;
-    None where there is no item."""
-    for _ in range(_TRIES):
-        described = nodes.describe_node(account, node)
-        last = None if described is None else last_of(described)
-        if last is None:
-            return None
-        item_id, at = last
-        payload = (await nodes.read(account, node, [item_id])).get(item_id)
-        await asyncio.sleep(0)
-        if payload is not None:
-            return item_id, at, payload
-    return item_id, at, None
-
-
 async def _take(nodes: NodeService, account: Account, version: Version, budget: Budget) -> Published:
     own = [node for node in nodes.describe(account) if version.is_own(node.name)]
     listed = await _list(nodes, account, version, budget)
@@ -114,24 +96,22 @@ def _chosen(listed: DeviceList | None, places: Mapping[int, Place]) -> dict[int,
 
 
 async def _list(nodes: NodeService, account: Account, version: Version, budget: Budget) -> DeviceList | None:
-    found = await read_last(nodes, account, version.list_node)
-    if found is None:
+    last = await nodes.read_last(account, version.list_node)
+    if last is None:
         return None
-    _, at, payload = found
-    if payload is None:
-        return DeviceList({}, _DAMAGED, at)
-    budget.pay(payload)
-    return version.read_list(payload, at)
+    if last.payload is None:
+        return DeviceList({}, _DAMAGED, last.at)
+    budget.pay(last.payload)
+    return version.read_list(last.payload, last.at)
 
 
 async def _bundle(nodes: NodeService, account: Account, version: Version, place: Place, budget: Budget) -> Bundle:
-    for _ in range(_TRIES):
-        payload = (await nodes.read(account, place.node, [place.item_id])).get(place.item_id)
-        await asyncio.sleep(0)
-        if payload is not None:
-            budget.pay(payload)
-            return version.read_bundle(payload, place.published_at)
-    return Bundle(0, _DAMAGED, place.published_at)
+    payload = (await nodes.read(account, place.node, [place.item_id])).get(place.item_id)
+    await asyncio.sleep(0)  # others go on between large ones
+    if payload is None:
+        return Bundle(0, _DAMAGED, place.published_at)
+    budget.pay(payload)
+    return version.read_bundle(payload, place.published_at)
 
 
 def _weight(payload: Element) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from xmppchat.components.pubsub import config, notices
 from xmppchat.components.pubsub.broadcast import Broadcast
@@ -18,11 +19,16 @@ from xmppchat.core import events
 from xmppchat.core.account import Account
 from xmppchat.core.kernel import Kernel
 from xmppchat.core.runtime import time_of
-from xmppchat.core.services import ContentView, NodeDescription
+from xmppchat.core.services import ContentView, LastItem, NodeDescription
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element, Serialised
+from xmppchat.protocol.errors import Conflict
 from xmppchat.protocol.xmlreader import parse_stored
+
+#: How often a node is read again that was changed meanwhile.
+_TRIES: Final = 3
+_BUSY: Final = "the node is being changed all the time; look again and retry"
 
 
 class OwnNodes:
@@ -50,22 +56,28 @@ class OwnNodes:
         found = account[NODES].get(node)
         return None if found is None else _described(found)
 
-    def version(self, account: Account, node: str) -> object:
-        """See the protocol."""
-        found = account[NODES].get(node)
-        return None if found is None else tuple(item.number for item in found.items.values())
-
     async def read(self, account: Account, node: str, ids: Collection[str] | None = None) -> Mapping[str, Element]:
         """See the protocol."""
-        found = account[NODES].get(node)
-        if found is None:
-            return {}
-        items = {item_id: item for item_id, item in found.items.items() if ids is None or item_id in ids}
+        for _ in range(_TRIES):
+            items = _chosen(account, node, ids)
+            payloads = await self._read(account, list(items.values()))
+            if _chosen(account, node, ids) == items:
+                return {id: payloads[item.number] for id, item in items.items() if item.number in payloads}
+        raise Conflict(_BUSY)
+
+    async def read_last(self, account: Account, node: str) -> LastItem | None:
+        """See the protocol."""
+        for _ in range(_TRIES):
+            last = _last(account, node)
+            payloads = {} if last is None else await self._read(account, [last[1]])
+            if _last(account, node) == last:
+                return None if last is None else _last_item(*last, payloads)
+        raise Conflict(_BUSY)
+
+    async def _read(self, account: Account, items: Sequence[Item]) -> Mapping[int, Element]:
         await self._kernel.gate.committed(account.last_ticket)  # readers see committed rows only
-        payloads = await self._payloads.read([item.number for item in items.values()])
-        return {
-            item_id: parse_stored(payloads[item.number]) for item_id, item in items.items() if item.number in payloads
-        }
+        payloads = await self._payloads.read([item.number for item in items])
+        return {number: parse_stored(payload) for number, payload in payloads.items()}
 
     def publish(
         self, account: Account, node: str, item_id: str, payload: Element, turn: Turn,
@@ -121,6 +133,21 @@ class OwnNodes:
     def is_awaited(self, account: Account, node: str) -> bool:
         """See the protocol."""
         return next(self._broadcast.interested(account.jid.bare, node), None) is not None
+
+
+def _chosen(account: Account, node: str, ids: Collection[str] | None) -> dict[str, Item]:
+    found = account[NODES].get(node)
+    items = {} if found is None else found.items
+    return {id: item for id, item in items.items() if ids is None or id in ids}
+
+
+def _last(account: Account, node: str) -> tuple[str, Item] | None:
+    found = account[NODES].get(node)
+    return None if found is None else found.last
+
+
+def _last_item(id: str, item: Item, payloads: Mapping[int, Element]) -> LastItem:
+    return LastItem(id, time_of(item.number), payloads.get(item.number))
 
 
 def _described(node: Node) -> NodeDescription:

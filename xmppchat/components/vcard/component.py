@@ -35,7 +35,7 @@ from xmppchat.core.services import NodeService, PresenceService, RosterService
 from xmppchat.core.turn import Turn
 from xmppchat.jid import JID
 from xmppchat.protocol.element import Element
-from xmppchat.protocol.errors import BadRequest, Conflict, ItemNotFound, PolicyViolation, ServiceUnavailable
+from xmppchat.protocol.errors import BadRequest, ItemNotFound, PolicyViolation, ServiceUnavailable
 from xmppchat.protocol.namespaces import NS
 from xmppchat.protocol.stanza import Stanza
 from xmppchat.protocol.xmlreader import parse_stored
@@ -43,8 +43,6 @@ from xmppchat.storage import schema
 
 #: The id of the item with the vCard4, which is the only one (XEP-0222 §3).
 CURRENT: Final = "current"
-#: How often a change is begun anew because another one came between.
-_TRIES: Final = 3
 #: Bytes of an item with an image that are not the image.
 _AROUND: Final = len("<data xmlns=''></data>") + len(NS.AVATAR_DATA)
 
@@ -133,11 +131,8 @@ class Vcard(Component[VcardConfig]):
 
     async def _vcard4(self, account: Account) -> Element | None:
         """What was published last, whatever its id."""
-        node = self._nodes.describe_node(account, NS.VCARD_4_NODE)
-        if node is None or not node.items:
-            return None
-        newest = list(node.items)[-1]
-        found = (await self._nodes.read(account, NS.VCARD_4_NODE, [newest])).get(newest)
+        last = await self._nodes.read_last(account, NS.VCARD_4_NODE)
+        found = None if last is None else last.payload
         return found if found is not None and found.is_named("vcard", NS.VCARD_4) else None
 
     # --- writing -----------------------------------------------------------------------------------------------------
@@ -148,20 +143,15 @@ class Vcard(Component[VcardConfig]):
         account = request.account
         assert account is not None
         vcard, photo = self._checked(request.payload)
-        if not self._nodes.version(account, NS.VCARD_4_NODE) and not account.mailbox.is_busy:
+        node = self._nodes.describe_node(account, NS.VCARD_4_NODE)
+        if (node is None or not node.items) and not account.mailbox.is_busy:
             self._store(account, vcard, photo, None, request.turn)  # nothing has to be read
             return None
         return Later(self._merge(account, vcard, photo, request.turn), is_in_order=True)
 
     async def _merge(self, account: Account, vcard: Element, photo: Photo | None, turn: Turn) -> None:
         """Store it, with what the vCard4 of this moment has beside: behind that nothing may be waited for."""
-        for _ in range(_TRIES):
-            version = self._nodes.version(account, NS.VCARD_4_NODE)
-            published = await self._vcard4(account)
-            if self._nodes.version(account, NS.VCARD_4_NODE) == version:
-                self._store(account, vcard, photo, published, turn)
-                return
-        raise Conflict("your vCard4 is being changed; look again and retry")
+        self._store(account, vcard, photo, await self._vcard4(account), turn)
 
     def _store(
         self, account: Account, vcard: Element, photo: Photo | None, published: Element | None, turn: Turn

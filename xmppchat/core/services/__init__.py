@@ -33,6 +33,7 @@ from xmppchat.core.services.contents import (
     ChatSettingsService,
     ContentView,
     Conversation,
+    LastItem,
     NodeDescription,
     NodeService,
     PrivateXmlService,
@@ -66,7 +67,7 @@ class Services:
 __all__ = [
     "AccountService", "ArchiveService", "ArchivedMessage", "BlockingService", "BotService", "CapsService",
     "ChatSettingsService", "ContentView", "Conversation", "DeviceService", "DiscoService", "Invitation",
-    "InvitationService", "LoggedIn", "NodeDescription", "NodeService", "PresenceService", "PrivateXmlService",
-    "PushService", "Reader", "Registration", "RegistrationService", "ReloadService", "ResumptionService",
-    "RosterItem", "RosterService", "SentMessage", "Services", "SubscriptionService", "Successor",
+    "InvitationService", "LastItem", "LoggedIn", "NodeDescription", "NodeService", "PresenceService",
+    "PrivateXmlService", "PushService", "Reader", "Registration", "RegistrationService", "ReloadService",
+    "ResumptionService", "RosterItem", "RosterService", "SentMessage", "Services", "SubscriptionService", "Successor",
 ]  # fmt: skip

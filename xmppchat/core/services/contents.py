@@ -73,6 +73,15 @@ class NodeDescription:
     size: int = field(default=0, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class LastItem:
+    """The item of a node that was published last, `at` ms since 1970; `payload` is None where it is damaged."""
+
+    id: str
+    at: int
+    payload: Element | None
+
+
 class ContentView(Protocol):
     """Another form of what is kept elsewhere, which a component makes: clients read and write it as if it were kept.
 
@@ -99,11 +108,16 @@ class NodeService(Protocol):
     def describe_node(self, account: Account, node: str) -> NodeDescription | None:
         """One node, None where there is none of this name."""
 
-    def version(self, account: Account, node: str) -> object:
-        """Something that is equal as long as nothing is published to a node or removed from it."""
-
     async def read(self, account: Account, node: str, ids: Collection[str] | None = None) -> Mapping[str, Element]:
-        """Payloads by the ids of their items, the oldest first: all, or those of `ids` that are there."""
+        """Payloads by the ids of their items, the oldest first: all, or those of `ids` that are there; damaged ones are
+        left out.
+
+        They are those of the moment at which this returns, so who changes the node then, before waiting for anything
+        else, overwrites nobody. Raises :class:`Conflict` where others change it all the time.
+        """
+
+    async def read_last(self, account: Account, node: str) -> LastItem | None:
+        """The item that was published last, in the same way; None where there is no item."""
 
     def publish(
         self, account: Account, node: str, item_id: str, payload: Element, turn: Turn,
@@ -160,6 +174,6 @@ class ChatSettingsService(Protocol):
 
 
 __all__ = [
-    "ArchiveService", "ArchivedMessage", "ChatSettingsService", "ContentView", "Conversation", "NodeDescription",
-    "NodeService", "PrivateXmlService",
+    "ArchiveService", "ArchivedMessage", "ChatSettingsService", "ContentView", "Conversation", "LastItem",
+    "NodeDescription", "NodeService", "PrivateXmlService",
 ]  # fmt: skip
