@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bots_support import BOT, BOTH, Person, body, component, connected, heard, run, started
+from disk_support import until
 from pubsub_support import Client, befriend
 
 from xmppchat.components.bots import envelope
@@ -179,7 +181,18 @@ async def test_nothing_is_written_in_the_name_of_a_person(small: MemoryDriver) -
         await run(small, "bot add", jid=JULIET.bare)
 
 
-async def test_a_refused_message_is_told(small: MemoryDriver) -> None:
+@pytest.mark.parametrize("turns", [0, 10_000], ids=["at once", "late"])
+async def test_a_refused_message_is_told(small: MemoryDriver, turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is looked at for long whether it is sent again."""
+    reader = small.server.kernel.reader
+    fetch = reader.fetch
+
+    async def slow(*arguments: Any) -> Any:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await fetch(*arguments)
+
+    monkeypatch.setattr(reader, "fetch", slow)
     with pytest.raises(CommandError, match="service-unavailable"):
         await run(small, "send", bot=BOT.bare, to="nobody@chat.example", text="Hi")
 
@@ -364,15 +377,16 @@ async def test_a_flood_is_refused_before_it_is_stored(small: MemoryDriver) -> No
         return await decrypt(*arguments)
 
     device.decrypt = slow  # type: ignore[method-assign]
-    for _ in range(50):
+    refused: list[Element] = []
+
+    def is_decided(number: int) -> bool:
+        refused[:] = [one for one in romeo.client.client.inbox if one.get("type") == "error"]
+        return len(refused) + len(bot._waiting) + 1 == number  # one is being read
+
+    for number in range(1, 51):
         romeo.write([encrypted])
-        for _ in range(30):
-            await asyncio.sleep(0.001)  # each is on disk before the next comes
-            if not small.server.kernel.gate.last > small.server.kernel.gate.settled:
-                break
-    assert len(bot._waiting) <= 10 * 3
-    refused = [one for one in romeo.client.client.inbox if one.get("type") == "error"]
-    assert len(refused) > 30
+        await asyncio.wait_for(until(partial(is_decided, number)), 10)
+    assert len(refused) == 50 - 1 - 3
     assert "this bot has too much to read" in refused[0].to_xml()
     goes_on.set()
     await small.settle([romeo.client.client])

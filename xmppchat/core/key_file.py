@@ -6,8 +6,17 @@ import os
 import secrets
 from pathlib import Path
 
+from xmppchat.core.secret import Secret
+
 #: Characters of a key at least; what is made here has 64, of 256 random bits.
 MIN_CHARACTERS = 32
+
+
+def check(key: Secret | None) -> Secret | None:
+    """An option that names a key of its own, as it is. Raises `ValueError` where that is too short."""
+    if key is not None and len(key.reveal()) < MIN_CHARACTERS:
+        raise ValueError(f"a key has {MIN_CHARACTERS} characters at least; `openssl rand -hex 32` makes one")
+    return key
 
 
 def read(path: Path) -> str:

@@ -42,15 +42,16 @@ MakeDevice = Callable[[BotSession], Awaitable[Device | None]]
 
 
 class Bot:
-    """The bot at `jid`. `make_device` gives it its device, None where there is no encryption. `problem` says why it is
-    not connected, "" where nothing is wrong.
+    """The bot at `jid`, made at `created_at` (ms). `make_device` gives it its device, None where there is no
+    encryption. `problem` says why it is not connected, "" where nothing is wrong.
     """
 
     def __init__(
-        self, kernel: Kernel, jid: JID, make_device: MakeDevice, *, most_waiting: Callable[[], int],
+        self, kernel: Kernel, jid: JID, created_at: int, make_device: MakeDevice, *, most_waiting: Callable[[], int],
         accepts: Callable[[], bool], encrypts: bool,
     ) -> None:
         self.jid = jid
+        self.created_at = created_at
         self.problem = ""
         self.device: Device | None = None
         self._kernel = kernel

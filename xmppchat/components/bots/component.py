@@ -18,7 +18,7 @@ from xmppchat.components.bots.session import BotSession
 from xmppchat.components.bots.store import Values
 from xmppchat.components.bots.thread import LoopThread
 from xmppchat.components.bots.vault import FILE, Vault, read_or_make
-from xmppchat.core import events
+from xmppchat.core import events, key_file
 from xmppchat.core.callers import Caller
 from xmppchat.core.commands import CommandError, Parameter
 from xmppchat.core.component import (
@@ -33,7 +33,6 @@ from xmppchat.core.component import (
     on,
     stage,
 )
-from xmppchat.core.key_file import MIN_CHARACTERS
 from xmppchat.core.pipeline import PASS, Passage, Refuse
 from xmppchat.core.runtime import timestamp
 from xmppchat.core.secret import Secret
@@ -78,12 +77,7 @@ class BotsConfig(ComponentConfig):
         json_schema_extra={"unit": "messages"},
     )  # fmt: skip
 
-    @field_validator("key")
-    @classmethod
-    def _check_key(cls, value: Secret | None) -> Secret | None:
-        if value is not None and len(value.reveal()) < MIN_CHARACTERS:
-            raise ValueError(f"a key has {MIN_CHARACTERS} characters at least; `openssl rand -hex 32` makes one")
-        return value
+    _check_key = field_validator("key")(key_file.check)
 
 
 class Bots(Component[BotsConfig]):
@@ -100,7 +94,6 @@ class Bots(Component[BotsConfig]):
         """No bot is known yet."""
         self._accounts = self.kernel.services.get(AccountService)
         self._bots: dict[str, Bot] = {}  # by bare JID: as many as an admin made
-        self._created: dict[str, int] = {}
         self._values: dict[int, Values] = {}  # by the id of the account
         self._is_serving = False
         self._vault: Vault | None = None
@@ -153,10 +146,9 @@ class Bots(Component[BotsConfig]):
 
     def _remember(self, jid: JID, created_at: int) -> Bot:
         bot = self._bots[jid.bare] = Bot(
-            self.kernel, jid, self._make_device, most_waiting=lambda: self.config.waiting,
+            self.kernel, jid, created_at, self._make_device, most_waiting=lambda: self.config.waiting,
             accepts=lambda: self.config.accept_contacts, encrypts=self._start_device is not None,
         )
-        self._created[jid.bare] = created_at
         return bot
 
     async def _make_device(self, session: BotSession) -> Device | None:
@@ -208,7 +200,6 @@ class Bots(Component[BotsConfig]):
             values.is_closed = True
         bot = self._bots.pop(event.account.jid.bare, None)
         if bot is not None:
-            del self._created[bot.jid.bare]
             self.kernel.tasks.spawn(bot.stop(), name=f"stop {bot.jid.bare}")
 
     # --- BotService --------------------------------------------------------------------------------------------------
@@ -247,7 +238,7 @@ class Bots(Component[BotsConfig]):
         """List bots, and who holds the keys of their devices."""
         return [
             {
-                "bot": bot.jid.bare, "since": timestamp(self._created[bot.jid.bare])[:16],
+                "bot": bot.jid.bare, "since": timestamp(bot.created_at)[:16],
                 "connected": "yes" if bot.is_available else f"no: {bot.problem or 'it is about to'}",
                 "encryption": self._encryption(bot),
             }

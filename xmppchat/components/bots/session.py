@@ -124,14 +124,20 @@ class BotSession:
         self._watched[id] = ""
         try:
             self._receive(Element("message", NS.CLIENT, {"to": to.full, "type": "chat", "id": id}, children))
-            if to.domain in kernel.hosts:
-                await kernel.directory.get(to)  # behind the message, which waits for the same
+            await self._begun(id)
             await kernel.gate.committed(kernel.gate.last)
             if refusal := self._watched[id]:
                 raise ServiceUnavailable(refusal)
         finally:
             del self._watched[id]
         return id
+
+    async def _begun(self, id: str) -> None:
+        """Return when what the message `id` writes is on its way to the disk: its recipient may have to be loaded
+        first, and somebody may look whether it is sent again."""
+        for one in list(self._account.unbegun or ()):
+            if one.session is self.session and one.stanza.id == id:
+                await one.over()
 
     def _receive(self, element: Element) -> None:
         self._kernel.receive(self.session, element)

@@ -14,7 +14,7 @@ from xmppchat.components.devices import listing, store
 from xmppchat.components.devices.keys import FILE, TokenKey, read_or_make
 from xmppchat.components.devices.store import KNOWN, Device, Token
 from xmppchat.components.devices.tokens import DAY_MS, Tokens
-from xmppchat.core import events
+from xmppchat.core import events, key_file
 from xmppchat.core.account import Account, login_address
 from xmppchat.core.commands import CommandError, Parameter
 from xmppchat.core.component import (
@@ -30,7 +30,6 @@ from xmppchat.core.component import (
     iq_set,
     on,
 )
-from xmppchat.core.key_file import MIN_CHARACTERS
 from xmppchat.core.secret import Secret
 from xmppchat.core.services import DeviceService, LoggedIn
 from xmppchat.core.session import Session
@@ -78,12 +77,7 @@ class DevicesConfig(ComponentConfig):
         "the first start",
     )  # fmt: skip
 
-    @field_validator("key")
-    @classmethod
-    def _check_key(cls, value: Secret | None) -> Secret | None:
-        if value is not None and len(value.reveal()) < MIN_CHARACTERS:
-            raise ValueError(f"a key has {MIN_CHARACTERS} characters at least; `openssl rand -hex 32` makes one")
-        return value
+    _check_key = field_validator("key")(key_file.check)
 
 
 def _fast(stream: Stream) -> Element:
