@@ -349,13 +349,20 @@ def command(
     return _declare(CommandDeclaration(name, adhoc, by, changes, form_type, hidden))
 
 
-def declarations(component: type[Component[Any]]) -> list[tuple[str, Declaration]]:
+def declarations(component: type[Component[Any]]) -> Sequence[tuple[str, Declaration]]:
     """(method name, declaration) of a component class, in the order of the source."""
-    found: list[tuple[str, Declaration]] = []
-    members = inspect.getmembers(component, inspect.isfunction)
-    for method_name, function in sorted(members, key=lambda member: member[1].__code__.co_firstlineno):
-        found.extend((method_name, declaration) for declaration in getattr(function, _MARK, ()))
-    return found
+    if component not in _declared:
+        members = inspect.getmembers(component, inspect.isfunction)
+        _declared[component] = tuple(
+            (name, declaration)
+            for name, function in sorted(members, key=lambda member: member[1].__code__.co_firstlineno)
+            for declaration in getattr(function, _MARK, ())
+        )
+    return _declared[component]
+
+
+#: To look through a class takes a millisecond, and it is asked for at several places.
+_declared: dict[type, Sequence[tuple[str, Declaration]]] = {}
 
 
 # --- what a handler gets ----------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +16,9 @@ from xmppchat.jid import JID
 from xmppchat.network.c2s import Connection
 from xmppchat.network.component_port import ComponentConnection
 from xmppchat.server import Server
+from xmppchat.storage.database import Database
+from xmppchat.storage.postgresql import is_postgresql
+from xmppchat.storage.sqlite import database_path, make_private
 from xmppchat.testing.clock import FakeClock
 from xmppchat.testing.runner import ADMINS
 from xmppchat.testing.wire_client import WireClient
@@ -117,6 +122,19 @@ class MemoryClient(WireClient):
         self.transport.vanish()
 
 
+@functools.cache
+def _migrated() -> bytes:
+    """An empty database of SQLite, which takes longer to make than to copy."""
+
+    async def make(path: Path) -> None:
+        await (await Database.open(f"sqlite:///{path}")).close()
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "xmppchat.db")
+        asyncio.run(make(path))
+        return path.read_bytes()
+
+
 class MemoryDriver:
     """Runs transcripts against a server in this process, without sockets."""
 
@@ -131,7 +149,12 @@ class MemoryDriver:
         self.server = Server(config, clock=self.clock, listen=False)
 
     async def start(self) -> None:
-        """Start the server."""
+        """Start the server, on a database that is there already or was migrated elsewhere."""
+        url = self.server.config.storage.full_url
+        if not is_postgresql(url) and not (path := database_path(url)).exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(path)
+            path.write_bytes(await asyncio.to_thread(_migrated))
         await self.server.start()
         self.server.serving()
 

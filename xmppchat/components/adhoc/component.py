@@ -23,9 +23,9 @@ from xmppchat.core.commands import (
     CommandError,
     CommandSpec,
     InvalidArguments,
-    command_specs,
     execute,
     permitted,
+    specs_of,
 )
 from xmppchat.core.component import SERVER, Component, ComponentConfig, Feature, IqRequest, Xep, iq_set, on
 from xmppchat.protocol.element import Element
@@ -47,7 +47,7 @@ class Adhoc(Component[ComponentConfig]):
 
     def setup(self) -> None:
         """Gather the commands of all components."""
-        specs = command_specs([type(component) for component in self.kernel.components])
+        specs = specs_of(tuple(type(component) for component in self.kernel.components))
         self._nodes = {spec.node: spec for spec in specs.values() if spec.node}
         self._sessions = CommandSessions(self.kernel.clock.monotonic, self.kernel.ids.token)
 
