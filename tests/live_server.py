@@ -28,6 +28,8 @@ from typing import ClassVar, Self, TypeVar
 
 import trustme
 
+from xmppchat.network import control
+
 STARTTLS_PORT = 5222
 DIRECT_TLS_PORT = 5223
 COMPONENT_PORT = 5347
@@ -305,9 +307,9 @@ class LiveServer(ServerProcess):
                  *self._init_arguments)  # fmt: skip
 
     def add_user(self, user: str, password: str) -> User:
-        """Adds an account by `xmppchat user add`; returns it."""
+        """Adds an account as `xmppchat user add` does, without the start of a process; returns it."""
         jid = f"{user}@{self.domain}"
-        self.run("user", "add", jid, "--password-stdin", "--config", str(self.config_file), given=f"{password}\n")
+        control.call(self.directory / "data" / "control.sock", "user add", {"jid": jid, "password": password})
         return User(jid, password)
 
     def add_component(self, domain: str) -> str:

@@ -31,7 +31,7 @@ def test_the_control_socket_is_private(server: LiveServer) -> None:
 
 
 def test_commands_reach_the_running_server(server: LiveServer) -> None:
-    server.add_user("romeo", "geheimes wort")
+    server.run("user", "add", "romeo@chat.test", "--password-stdin", given="geheimes wort\n")
     accounts = json.loads(server.run("user", "list", "--json"))
     assert accounts == [{"account": "romeo@chat.test", "disabled": False, "password": "set", "sessions": 0}]
     assert "geheimes wort" not in server.log()
