@@ -349,6 +349,10 @@ def command(
     return _declare(CommandDeclaration(name, adhoc, by, changes, form_type, hidden))
 
 
+#: To look through a class takes a millisecond, and it is asked for at several places.
+_declared: dict[type, Sequence[tuple[str, Declaration]]] = {}
+
+
 def declarations(component: type[Component[Any]]) -> Sequence[tuple[str, Declaration]]:
     """(method name, declaration) of a component class, in the order of the source."""
     if component not in _declared:
@@ -359,10 +363,6 @@ def declarations(component: type[Component[Any]]) -> Sequence[tuple[str, Declara
             for declaration in getattr(function, _MARK, ())
         )
     return _declared[component]
-
-
-#: To look through a class takes a millisecond, and it is asked for at several places.
-_declared: dict[type, Sequence[tuple[str, Declaration]]] = {}
 
 
 # --- what a handler gets ----------------------------------------------------------------------------------------
