@@ -352,6 +352,24 @@ async def test_damage_on_the_servers_disk_is_told(driver: MemoryDriver, juliet: 
     assert "the server's copy of it is damaged" in (await only_row(driver, juliet))["what is wrong"]
 
 
+async def test_who_publishes_without_a_pause_hides_nobody_else(driver: MemoryDriver, juliet: Client) -> None:
+    await publish_old_list(juliet, 1)
+    romeo = await Client.log_in(driver, "romeo")
+    await publish_old_list(romeo, 2)
+    payloads = next(one for one in driver.server.kernel.components if one.name == "pubsub")._payloads  # type: ignore[attr-defined]
+    read = payloads.read
+
+    async def busy(numbers: object) -> object:
+        found = await read(numbers)
+        await publish_old_list(juliet, 1)
+        return found
+
+    payloads.read = busy
+    rows = await driver.server.execute("omemo check-all", {})
+    assert [row["account"] for row in rows] == [juliet.bare, romeo.bare]
+    assert "it is being replaced all the time" in (await check(driver, juliet))[0]["what is wrong"]
+
+
 async def test_more_devices_than_anybody_has(driver: MemoryDriver, juliet: Client) -> None:
     await publish_old_list(juliet, *range(1, 151))
     rows = await check(driver, juliet)

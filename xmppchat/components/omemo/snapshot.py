@@ -15,6 +15,7 @@ from xmppchat.components.omemo.versions import VERSIONS, Bundle, DeviceList, Pla
 from xmppchat.core.account import Account
 from xmppchat.core.services import NodeDescription, NodeService
 from xmppchat.protocol.element import Element
+from xmppchat.protocol.errors import Conflict
 
 #: Devices of one account and version that are looked at; people have a few.
 MAX_DEVICES: Final = 100
@@ -22,6 +23,8 @@ MAX_DEVICES: Final = 100
 MAX_WEIGHT: Final = 50_000
 _CHARACTERS: Final = 256
 _DAMAGED: Final = "the server's copy of it is damaged"
+#: Who publishes without a pause must not keep an admin from seeing the others.
+_BUSY: Final = "it is being replaced all the time; look again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,10 @@ def _chosen(listed: DeviceList | None, places: Mapping[int, Place]) -> dict[int,
 
 
 async def _list(nodes: NodeService, account: Account, version: Version, budget: Budget) -> DeviceList | None:
-    last = await nodes.read_last(account, version.list_node)
+    try:
+        last = await nodes.read_last(account, version.list_node)
+    except Conflict:
+        return DeviceList({}, _BUSY)
     if last is None:
         return None
     if last.payload is None:
@@ -106,7 +112,10 @@ async def _list(nodes: NodeService, account: Account, version: Version, budget: 
 
 
 async def _bundle(nodes: NodeService, account: Account, version: Version, place: Place, budget: Budget) -> Bundle:
-    payload = (await nodes.read(account, place.node, [place.item_id])).get(place.item_id)
+    try:
+        payload = (await nodes.read(account, place.node, [place.item_id])).get(place.item_id)
+    except Conflict:
+        return Bundle(0, _BUSY, place.published_at)
     await asyncio.sleep(0)  # others go on between large ones
     if payload is None:
         return Bundle(0, _DAMAGED, place.published_at)

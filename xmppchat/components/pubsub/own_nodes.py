@@ -71,7 +71,10 @@ class OwnNodes:
             last = _last(account, node)
             payloads = {} if last is None else await self._read(account, [last[1]])
             if _last(account, node) == last:
-                return None if last is None else _last_item(*last, payloads)
+                if last is None:
+                    return None
+                item_id, item = last
+                return LastItem(item_id, time_of(item.number), payloads.get(item.number))
         raise Conflict(_BUSY)
 
     async def _read(self, account: Account, items: Sequence[Item]) -> Mapping[int, Element]:
@@ -144,10 +147,6 @@ def _chosen(account: Account, node: str, ids: Collection[str] | None) -> dict[st
 def _last(account: Account, node: str) -> tuple[str, Item] | None:
     found = account[NODES].get(node)
     return None if found is None else found.last
-
-
-def _last_item(id: str, item: Item, payloads: Mapping[int, Element]) -> LastItem:
-    return LastItem(id, time_of(item.number), payloads.get(item.number))
 
 
 def _described(node: Node) -> NodeDescription:
